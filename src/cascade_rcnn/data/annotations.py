@@ -19,6 +19,7 @@ from cascade_rcnn.config import Category
 from cascade_rcnn.data.packed import PackedStrings
 from cascade_rcnn.data.segmentations import Segmentations, usable
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.text import count
 
 # Boxes may exceed their image by half a pixel without a note, since labelling tools round that coarsely.
 _TOLERANCE = 0.5
@@ -27,11 +28,13 @@ _LARGEST_AREA = 1e10  # COCO evaluation ignores larger objects, and those with a
 _LARGEST_ID = 2**53  # evaluation stores ids as float64, in which larger integers are not exact
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Annotations:
     """Annotations of N images with A boxes in M classes. Boxes are neither clipped nor dropped, for evaluation.
 
     >>> annotations = load_annotations("shapes/val.json")
+    >>> annotations
+    <Annotations of shapes/val.json: 4 images, 20 boxes, 4 classes>
     >>> len(annotations), annotations.class_names
     (4, ['ellipse', 'rectangle', 'triangle', 'star'])
     >>> annotations.boxes[annotations.rows(0)].shape[1], annotations.path(0).name  # XYWH of the first image
@@ -54,6 +57,11 @@ class Annotations:
     notes: tuple[str, ...]  # one line for each kind of minor problem in the data
     unused: tuple[Category, ...] = ()  # declared, but left out, as it only groups the others and has no boxes
     segmentations: Segmentations | None = None  # of the A objects; None unless requested and present
+
+    def __repr__(self) -> str:
+        """Return a line, as a notebook shows it."""
+        numbers = (len(self), "image"), (len(self.boxes), "box"), (len(self.categories), "class")
+        return f"<Annotations of {self.source}: {', '.join(count(*one) for one in numbers)}>"
 
     def __len__(self) -> int:
         """Return the number of images."""
