@@ -35,6 +35,18 @@ class Conv2d(nn.Conv2d):
         return conv2d(input, weight, bias, self.stride, self.padding, self.dilation, self.groups)  # type: ignore[arg-type]
 
 
+def shield(module: nn.Module) -> None:
+    """Make those of torch's convolutions in a module whose backward pass may crash compute as `Conv2d`, in place.
+
+    Other libraries have them, such as timm in RepVGG and MobileOne.
+    """
+    for layer in module.modules():
+        if type(layer) is not nn.Conv2d or layer.padding != (0, 0):
+            continue
+        if layer.kernel_size == (1, 1) and layer.in_channels < _NARROW:
+            layer.__class__ = Conv2d  # with the same parameters
+
+
 class DoublingConv2d(nn.ConvTranspose2d):
     """A transposed convolution with a kernel and stride of 2: every cell becomes four.
 

@@ -35,6 +35,7 @@ from cascade_rcnn.heads.conv_fc import ConvFCHead
 from cascade_rcnn.heads.integral import IntegralLoss
 from cascade_rcnn.heads.iterative import iterative_bbox
 from cascade_rcnn.heads.rfcn import RFCNHead
+from cascade_rcnn.layers.convolution import shield
 from cascade_rcnn.layers.deformable import DeformableConv2d
 from cascade_rcnn.losses import IoULoss, Sigmoid, SmoothL1Loss, Softmax
 from cascade_rcnn.models.backbones.convnext import ConvNeXt
@@ -130,6 +131,7 @@ def build(config: ModelConfig, own: Backbone | None = None) -> Detector:
     ['person']
     """
     backbone = build_backbone(config.backbone, own)
+    shield(backbone)
     pyramid = PYRAMIDS[type(config.pyramid)](config, backbone.channels, backbone.strides)
     divisor = config.preprocess.divisor or max(*backbone.strides, pyramid.strides[pyramid.pooled - 1])
     rpn = RegionProposalNetwork(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from cascade_rcnn import Predictor, create_model, load, save
 from cascade_rcnn.config import ModelConfig, OwnBackboneConfig
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.layers.convolution import Conv2d
 
 TINY = {"pyramid_channels": 16, "rpn_channels": 16, "head_width": 32, "proposals": 50, "rois": 16, "min_size": 64}
 
@@ -58,6 +59,18 @@ def test_it_is_the_detector_s_backbone_and_learns():
     boxes = torch.tensor([[5.0, 6, 40, 50]])
     sum(model(images(), [{"boxes": boxes, "labels": torch.tensor([2])}] * 2).values()).backward()
     assert all(p.grad is not None for p in model.parameters())
+
+
+def test_its_strided_pointwise_convolutions_of_few_channels_do_not_crash_the_process():
+    backbone = Plain()
+    backbone.conv1 = nn.Conv2d(3, 4, 1, stride=8)
+    weights = backbone.conv1.weight.clone()
+    model = make(backbone).train()
+    assert type(backbone.conv1) is Conv2d
+    assert backbone.conv1.weight.equal(weights)
+    targets = [{"boxes": torch.tensor([[4.0, 4, 40, 40]]), "labels": torch.tensor([1])} for _ in images()]
+    sum(model(images(), targets).values()).backward()
+    assert backbone.conv1.weight.grad.isfinite().all()
 
 
 def test_its_weights_are_in_the_checkpoint_and_go_into_the_module_given(tmp_path):
