@@ -11,5 +11,13 @@ def choose_device(name: str | torch.device | None) -> torch.device:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.zeros((), device=device).item()  # the meta device has no values
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device {name}: cannot be used here ({reason(error)}); give cpu, cuda or mps") from None
+        raise UserError(f"device {name}: cannot be used here ({_why(error)}); give cpu, cuda or mps") from None
     return device
+
+
+def _why(error: RuntimeError | AssertionError) -> str:
+    """Return the reason, without torch's lists of everything that it supports somewhere."""
+    if isinstance(error, NotImplementedError):
+        return "this build of torch does not support it"
+    why = reason(error)
+    return "there is no such device" if why.startswith("Expected one of") else why

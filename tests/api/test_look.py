@@ -42,12 +42,29 @@ def test_files_annotations_and_names(shapes):
         ("train.json", {"splits": ["val"]}, "only a folder"),
         (["train.json", "train.json"], {}, "the same name"),
         ("absent.json", {}, "no such file or folder"),
+        ("train.json", {"batch_size": 0}, "batch_size is 0; give 1 or more"),
+        ("train.json", {"workers": -1}, "workers is -1; give 0 or more"),
+        ("absent.json", {"recipe": "smal"}, "no recipe 'smal'"),  # before the data is read
+        ("absent.json", {"augment": "smal"}, "no recipe 'smal'"),
     ],
 )
 def test_mistakes_are_one_line(shapes, given, options, message):
     paths = shapes / given if isinstance(given, str) else [shapes / name for name in given]
     with pytest.raises(UserError, match=message):
         look(paths, **options)
+
+
+@pytest.mark.parametrize(
+    ("words", "context"),
+    [
+        (["--device", "cpu"], "--device: no effect with data alone, without --checkpoint"),
+        (["--recipe", "small", "--checkpoint", "starter"], "--recipe: no effect with --checkpoint"),
+    ],
+)
+def test_flags_without_effect_are_refused(capsys, words, context):
+    with pytest.raises(SystemExit):
+        cli.main(["look", "absent.json", *words])
+    assert capsys.readouterr().err == f"error: {context}; leave it out\n"
 
 
 def test_objects_that_are_not_annotations_are_refused():

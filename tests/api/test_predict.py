@@ -94,6 +94,15 @@ def test_other_ids_in_the_annotations_replace_those_of_an_earlier_call(detector,
         assert {row["image_id"] for row in found} == {image["id"] for image in images}
 
 
+def test_images_of_another_split_with_the_same_names_are_not_those_of_the_annotations(detector, shapes, tmp_path):
+    given = {"annotations": shapes / "train.json", "pictures": False}
+    summary = predict_files(detector, shapes / "images" / "val", output=tmp_path / "val", **given)
+    assert (summary.done, summary.unnamed) == (0, 4)
+    shutil.copytree(shapes / "images" / "val", tmp_path / "copies")
+    summary = predict_files(detector, tmp_path / "copies", output=tmp_path / "copied", **given)
+    assert (summary.done, summary.unnamed) == (4, 0)
+
+
 def content(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 

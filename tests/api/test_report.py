@@ -192,11 +192,17 @@ def test_what_is_not_a_run_is_refused(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "message"), [({"threshold": 2}, "threshold is 2; give 0 to 1"), ({"stage_images": -1}, "give 0")]
+    ("given", "message"),
+    [
+        ({"threshold": 2}, "threshold is 2; give 0 to 1"),
+        ({"stage_images": -1}, "give 0"),
+        ({"batch_size": 0}, "batch_size is 0; give 1 or more"),
+        ({"workers": -1}, "workers is -1; give 0 or more"),
+    ],
 )
 def test_numbers_out_of_their_range(run, given, message):
     with pytest.raises(UserError, match=message):
-        cascade_rcnn.report(run, workers=0, **given)
+        cascade_rcnn.report(run, **({"workers": 0} | given))
 
 
 @pytest.mark.slow

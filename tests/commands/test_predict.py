@@ -20,7 +20,9 @@ def test_thresholds_of_classes(tmp_path: Path):
     assert read_thresholds((str(tmp_path / "t.json"),)) == {"car": 0.4, "person": 1}
 
 
-@pytest.mark.parametrize("given", [("car",), ("=0.4",), ("car=high",), ("list.json",), ("text.json",), ("none.json",)])
+@pytest.mark.parametrize(
+    "given", [("car",), ("=0.4",), ("car=high",), ("list.json",), ("text.json",), ("none.json",), ("car=1", "car=0")]
+)
 def test_mistakes(tmp_path: Path, monkeypatch, given):
     monkeypatch.chdir(tmp_path)
     Path("list.json").write_text("[0.4]")

@@ -174,6 +174,10 @@ def test_batches_are_the_same_for_any_number_of_workers_and_after_a_resume(datas
     assert torch.get_rng_state().equal(state)
 
 
+def test_no_more_workers_than_batches(dataset):
+    assert make_loader(dataset, batch_size=8, workers=10_000, seed=0, shuffle=False).num_workers == 2
+
+
 def test_an_abandoned_epoch_leaves_nothing_behind(dataset):
     loader = make_loader(dataset, batch_size=4, workers=1, seed=3, shuffle=True)
     expected = _epoch(loader, 0)

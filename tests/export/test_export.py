@@ -434,11 +434,18 @@ def test_a_request_that_cannot_be_met_is_refused_at_once(checkpoint, tmp_path, r
         ({"size": (640,)}, "size is .*: Expected `list` of length 2"),
         ({"size": (96.5, 96)}, "size is .*: Expected `int`, got `float`"),
         ({"images": "photo.jpg"}, r"images is 'photo.jpg'; give a list, such as \['photo.jpg'\]"),
+        ({"split": "val"}, "split can only be given with the path of an annotation file; omit it"),
     ],
 )
 def test_options_of_another_kind_are_refused(checkpoint, tmp_path, options, message):
     with pytest.raises(UserError, match=message):
         export_model(checkpoint, tmp_path / "model.onnx", **options)
+
+
+def test_flags_of_int8_are_refused_without_it(capsys):
+    with pytest.raises(SystemExit):
+        main(["export", "starter", "--precision", "fp16", "--max-drop", "0.01"])
+    assert capsys.readouterr().err == "error: --max-drop: no effect with --precision fp16; leave it out\n"
 
 
 def test_a_model_in_the_place_of_its_file_is_refused(tmp_path):

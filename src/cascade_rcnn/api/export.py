@@ -6,6 +6,7 @@ from pathlib import Path
 from cascade_rcnn.api.notes import tell
 from cascade_rcnn.arguments import as_list, as_path, check_choice, converted
 from cascade_rcnn.data import check_images, load_annotations
+from cascade_rcnn.data.load import check_only_of_files
 from cascade_rcnn.export.export import SUFFIX, Format, Report, Request, export
 from cascade_rcnn.models.checkpoint import read_config
 from cascade_rcnn.outputs import check_outputs
@@ -42,6 +43,7 @@ def export_model(
     ('exported.pt2', 0)
     """
     check_choice("format", format, SUFFIX)
+    check_only_of_files(annotations, annotation_images=annotation_images, split=split)
     file = as_path("checkpoint", checkpoint)
     if output is None:  # the name of a published detector may contain dots and slashes
         output = file.with_suffix(SUFFIX[format]) if file.is_file() else Path(file.name + SUFFIX[format])

@@ -63,7 +63,12 @@ def look(
     (False, 4)
     """
     folder = None if output is None else as_path("output", output)
+    check_number("batch_size", batch_size, 1, whole=True)
+    check_number("workers", workers, 0, whole=True)
     check_number("max_megapixels", max_megapixels, 0)
+    shown = find_recipe(augment) if isinstance(augment, str | Path) else augment
+    by = recipe if recipe is not None else augment if augment is not None else "finetune"
+    chosen = find_recipe(by) if isinstance(by, str | Path) else by
     opened = None if checkpoint is None else open_model(checkpoint, device=device)
     source, named = _named(data, images, splits, None if opened is None else opened.class_names)
     if folder is not None:
@@ -73,12 +78,9 @@ def look(
         if opened is not None:
             check_classes(opened.config, annotations, opened.name)
     read = _read(named, training, max_megapixels)
-    shown = find_recipe(augment) if isinstance(augment, str | Path) else augment
-    by = recipe if recipe is not None else augment if augment is not None else "finetune"
     if opened is not None:
         config, model = opened.config, printable(opened.name)
     else:
-        chosen = find_recipe(by) if isinstance(by, str | Path) else by
         config = recipe_config(chosen, read[0].annotations.categories)
         model = f"recipe {by}" if isinstance(by, str | Path) else "the recipe"
     found = [] if opened is None else _detect(opened, read, batch_size, workers)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from cascade_rcnn.commands.parameters import Positional
+from cascade_rcnn.commands.parameters import Positional, refuse
 
 
 def export(
@@ -38,6 +38,8 @@ def export(
         calibration: Number of images to calibrate int8 on.
         max_drop: Maximum drop of box and mask AP (0 to 1) with int8.
     """
+    if precision != "int8":
+        refuse(export, locals(), ("calibration", "max_drop"), f"--precision {precision}")
     from cascade_rcnn.api.export import export_model
 
     report = export_model(

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from cascade_rcnn.commands.parameters import Positional
+from cascade_rcnn.commands.parameters import Positional, refuse
 from cascade_rcnn.errors import UsageError
 
 
@@ -34,12 +34,16 @@ def look(
         augment: Also show training images as augmented by this recipe.
         output: Folder for the page (index.html) and look.json; default: look/NAME.
         batch_size: Images per step of the model.
-        workers: Number of data loading processes.
+        workers: Number of data loading processes of the model.
         device: cpu, cuda, cuda:1 or mps; default: cuda if available, else cpu.
         max_megapixels: Larger images are unusable.
     """
     if not data:
         raise UsageError("no data given; give a dataset folder, or an annotation file for each split")
+    if checkpoint is None:
+        refuse(look, locals(), ("device",), "data alone, without --checkpoint")
+    else:
+        refuse(look, locals(), ("recipe",), "--checkpoint")
     from rich.console import Console
 
     from cascade_rcnn.api.look import look as api

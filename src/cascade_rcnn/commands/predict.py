@@ -187,4 +187,6 @@ def read_thresholds(given: Sequence[str]) -> dict[str, float]:
         scores = {"": 0.0}
     if "" in scores:
         raise UserError(f"thresholds: cannot read {' '.join(given)}; write car=0.4 person=0.6, or give a JSON file")
+    if len(scores) < len(pairs):
+        raise UserError(f"thresholds: {' '.join(given)} has a class twice; give one score for each")
     return scores

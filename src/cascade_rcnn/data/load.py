@@ -23,7 +23,8 @@ def check_only_of_files(data: object, **places: object) -> None:
     """Raise UserError if `images` or `split`, which say where a file's images are, are given for anything else."""
     given = [name for name, place in places.items() if place is not None]
     if given and not isinstance(data, str | Path):
-        raise UserError(f"{' and '.join(given)} can only be given with the path of an annotation file; omit them")
+        what = f"{' and '.join(given)} can only be given with the path of an annotation file"
+        raise UserError(f"{what}; omit {'it' if len(given) == 1 else 'them'}")
 
 
 def load_annotations(

@@ -226,6 +226,7 @@ def make_loader(
         repeats=repeats,
         epochs=epochs,
     )
+    workers = min(workers, len(sampler))  # others would have no batch to decode
     return DetectionLoader(
         _Samples(dataset, replace_bad),
         batch_sampler=sampler,

@@ -78,6 +78,7 @@ def collect(
     dataset is empty, or naming an item that is invalid or has a label that is not in `labels`.
     """
     items: list[_Item] = []
+    workers = min(workers, len(source))
     for item in DataLoader(_Items(source, masks), batch_size=None, num_workers=workers, collate_fn=_unchanged):
         if isinstance(item, UserError):
             raise item

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cascade_rcnn.data import Annotations
+from cascade_rcnn.data.splits import splits_of
 from cascade_rcnn.engine.prediction.journal import Journal
 from cascade_rcnn.evaluation.detections import FileNames
 from cascade_rcnn.images.folders import Source, expand
@@ -26,16 +27,40 @@ def names_of(paths: Sequence[str | Path], truth: Annotations | None) -> Iterator
 
     Raises UserError for a path without images, and for names that are ambiguous in `truth`.
     """
-    ids = FileNames(truth) if truth is not None else None
-    for _, real in _sources(paths, truth, Counter()):
-        if ids is None or ids.find(real) is not None:
-            yield storable(real)
+    ids = _Ids(truth) if truth is not None else None
+    for source in _sources(paths, truth, Counter()):
+        if ids is None or ids.find(source) is not None:
+            yield storable(source.name)
 
 
 def _sources(paths: Sequence[str | Path], truth: Annotations | None, left_out: Counter[str]) -> Iterator[Source]:
     if truth is None or paths:
         return expand(paths, left_out=left_out)
     return (Source(truth.path(i), truth.file_names[i]) for i in range(len(truth)))
+
+
+class _Ids:
+    """The ids of images in annotations, by their names."""
+
+    def __init__(self, truth: Annotations) -> None:
+        self._names = FileNames(truth)
+        self._splits = {image: _split_of(truth.path(i)) for i, image in enumerate(truth.image_ids.tolist())}
+
+    def find(self, source: Source) -> int | None:
+        """Return the id of an image, None if the annotations lack it; see `FileNames.find`.
+
+        Data whose splits number their images alike has val/1.jpg and train/1.jpg, which are not the same image.
+        """
+        image = self._names.find(source.name)
+        if image is None:
+            return None
+        given, annotated = _split_of(source.path), self._splits[image]
+        return None if given and annotated and given != annotated else image
+
+
+def _split_of(path: Path) -> frozenset[int]:
+    """Return the split that the folder of an image is named for, if any."""
+    return splits_of([path.absolute().parent.name])
 
 
 class PendingImages:
@@ -47,41 +72,41 @@ class PendingImages:
         Image ids are those in `truth`, or 1, 2, ... without it. Raises UserError for a path without images.
         """
         self._paths, self._truth, self._journal = paths, truth, journal
-        self._ids = FileNames(truth) if truth is not None else None
+        self._ids = _Ids(truth) if truth is not None else None
         self._next = 1 + max((identity for _, identity, *_ in journal.done.values()), default=0)
         self.before = 0  # processed by earlier runs
         self.unnamed = 0  # not among the images of `truth`
         self.left_out = Counter[str]()  # unsupported, by suffix
         self.total, current = 0, set[str]()
-        for path, real in _sources(paths, truth, Counter()):
-            self.total += not self._is_done(real, _stamp(path))
-            if (name := storable(real)) in journal.done and self._is_named(real):
+        for source in _sources(paths, truth, Counter()):
+            self.total += not self._is_done(source, _stamp(source.path))
+            if (name := storable(source.name)) in journal.done and self._is_named(source):
                 current.add(name)
         journal.keep(current)
 
     def __iter__(self) -> Iterator[Chosen]:
-        for path, real in _sources(self._paths, self._truth, self.left_out):
-            name, stamp = storable(real), _stamp(path)
-            if self._is_done(real, stamp):
+        for source in _sources(self._paths, self._truth, self.left_out):
+            name, stamp = storable(source.name), _stamp(source.path)
+            if self._is_done(source, stamp):
                 self.before += 1
                 continue
-            identity = self._identity(real, name)
+            identity = self._identity(source, name)
             if identity is None:
                 self.unnamed += 1
             else:
-                yield Chosen(path, name, identity, stamp)
+                yield Chosen(source.path, name, identity, stamp)
 
-    def _is_done(self, real: str, stamp: tuple[int, int]) -> bool:
+    def _is_done(self, source: Source, stamp: tuple[int, int]) -> bool:
         """Return whether the journal has the image, unchanged and with the id that `truth`, if any, gives it now."""
-        return self._journal.has(storable(real), stamp) and self._is_named(real)
+        return self._journal.has(storable(source.name), stamp) and self._is_named(source)
 
-    def _is_named(self, real: str) -> bool:
+    def _is_named(self, source: Source) -> bool:
         """Return whether `truth`, if any, has the image, with the id that the journal has."""
-        return self._ids is None or self._ids.find(real) == self._journal.id_of(storable(real))
+        return self._ids is None or self._ids.find(source) == self._journal.id_of(storable(source.name))
 
-    def _identity(self, real: str, name: str) -> int | None:
+    def _identity(self, source: Source, name: str) -> int | None:
         if self._ids is not None:
-            return self._ids.find(real)
+            return self._ids.find(source)
         identity = self._journal.id_of(name)
         if identity is None:
             identity, self._next = self._next, self._next + 1
