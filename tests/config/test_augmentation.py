@@ -23,6 +23,9 @@ def test_words_configs_and_json_are_the_same_list():
     assert parse(list(msgspec.to_builtins(wanted))) == wanted
     assert parse(words(wanted)) == wanted
     assert parse("none") == parse([]) == ()
+    assert parse("rotate90:probability=.25 mosaic:scale=.5...75") == parse(
+        "rotate90:probability=0.25 mosaic:scale=0.5..0.75"
+    )
     assert words(()) == ["none"]
 
 
@@ -56,6 +59,7 @@ def test_mistakes_are_one_line(given, parts):
         parse(given)
     text = str(caught.value)
     assert "\n" not in text
+    assert text.count("augmentation ") <= 1
     assert [part for part in parts if part not in text] == []
 
 

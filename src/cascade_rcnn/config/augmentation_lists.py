@@ -82,7 +82,8 @@ def _of_word(word: str) -> Augmentations:
         field, equals, value = setting.partition("=")
         if not equals:
             raise UserError(f"augmentation {word}: '{setting}' is not a setting; write NAME:SETTING=VALUE")
-        values[field] = value.split("..") if ".." in value else value
+        numbers = [f"0{number}" if number.startswith(".") else number for number in value.split("..")]  # .5 is 0.5
+        values[field] = numbers if ".." in value else numbers[0]
     return (_converted(values, strict=False),)
 
 
@@ -90,6 +91,8 @@ def _converted(values: dict[str, Any], *, strict: bool) -> AugmentationConfig:
     try:
         return msgspec.convert(values, AugmentationConfig, strict=strict)  # type: ignore[arg-type]
     except msgspec.ValidationError as error:
+        if isinstance(error.__cause__, UserError):  # of a value out of its range, which names the augmentation
+            raise error.__cause__ from None
         kind = KINDS.get(str(values.get("type")))
         has = f"; its settings: {', '.join(kind.__struct_fields__)}" if kind else ""
         raise UserError(f"augmentation {values.get('type')}: {error}{has}") from None
