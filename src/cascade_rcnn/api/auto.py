@@ -103,10 +103,9 @@ def _start(recipe: Recipe, given: Collection[str], machine: Machine, categories:
 
 def _of(init: str | None, config: ModelConfig, why: str) -> Start:
     recipes = {name: make() for name, make in RECIPES.items()}
-    alike = init
-    if init is not None and _architecture(config) == _architecture(read_config("starter")):
-        alike = "starter"  # of an earlier run, for example
-    known = next((name for name, recipe in recipes.items() if init is not None and recipe.init == alike), "finetune")
+    like_starter = init is not None and _architecture(config) == _architecture(read_config("starter"))
+    alike = "starter" if like_starter else init  # such as a model of an earlier run that started from it
+    known = next((name for name, recipe in recipes.items() if alike is not None and recipe.init == alike), "finetune")
     sizes = config.preprocess.min_size
     return Start(
         why=why,

@@ -8,6 +8,7 @@ from cascade_rcnn.api.models import Opened, open_model
 from cascade_rcnn.api.recipes import find_recipe
 from cascade_rcnn.arguments import as_path, check_number
 from cascade_rcnn.data import Annotations, dataset_splits, is_one_split, load_annotations
+from cascade_rcnn.data.loader import check_loading
 from cascade_rcnn.data.splits import choose, rank
 from cascade_rcnn.engine.evaluate import check_classes, collect, evaluation_loader
 from cascade_rcnn.engine.progress import ProgressBar
@@ -63,8 +64,7 @@ def look(
     (False, 4)
     """
     folder = None if output is None else as_path("output", output)
-    check_number("batch_size", batch_size, 1, whole=True)
-    check_number("workers", workers, 0, whole=True)
+    check_loading(batch_size, workers)
     check_number("max_megapixels", max_megapixels, 0)
     shown = find_recipe(augment) if isinstance(augment, str | Path) else augment
     by = recipe if recipe is not None else augment if augment is not None else "finetune"

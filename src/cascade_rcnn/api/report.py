@@ -4,11 +4,12 @@ from pathlib import Path
 
 from cascade_rcnn.api.models import Opened, open_model
 from cascade_rcnn.api.notes import tell
-from cascade_rcnn.arguments import as_path, check_number
+from cascade_rcnn.arguments import as_path
 from cascade_rcnn.data import load_annotations
 from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.load import check_only_of_files
+from cascade_rcnn.data.loader import check_loading
 from cascade_rcnn.engine.datasets import Data, as_dataset, meaning
 from cascade_rcnn.engine.evaluate import check_classes, collect, evaluation_loader
 from cascade_rcnn.engine.predictor import Precision
@@ -55,7 +56,7 @@ def report(
     >>> made.page.name, made.numbers.name
     ('report.html', 'report.json')
     """
-    _check_loading(batch_size, workers)
+    check_loading(batch_size, workers)
     opened = open_run(run)
     folder = opened.folder / "report" if output is None else as_path("output", output)
     check_outputs(report_files(folder), (data, images, checkpoint, detections))
@@ -106,7 +107,7 @@ def compare(
     >>> compare(*runs, workers=0).page.parent.name
     'report_seed0'
     """
-    _check_loading(batch_size, workers)
+    check_loading(batch_size, workers)
     runs = open_run(a), open_run(b)
     folder = runs[1].folder / f"report_{runs[0].folder.resolve().name}" if output is None else as_path("output", output)
     check_outputs(report_files(folder), (data, images))
@@ -160,12 +161,6 @@ def _kept(run: Run, dataset: Dataset) -> Array | None:
         return kept_detections(run, dataset.annotations)
     tell([f"{run.folder}: was evaluated on {count(evaluated, 'image')}, not {images}, so the model is run again"])
     return None
-
-
-def _check_loading(batch_size: int, workers: int) -> None:
-    """Raise UserError for wrong numbers, even if a run has kept its detections, so that nothing is loaded."""
-    check_number("batch_size", batch_size, 1, whole=True)
-    check_number("workers", workers, 0, whole=True)
 
 
 def _detect(model: Opened, dataset: Dataset, batch_size: int, workers: int) -> Array:

@@ -104,7 +104,7 @@ def _groups(data: Annotations, fraction: float) -> tuple[np.ndarray, list[str]]:
     groups = duplicates.Groups(len(paths))
     for same in (*copies, *alike.exact, *duplicates.versions([*data.file_names])):
         groups.join(np.full(len(same), same[0]), np.array(same))
-    number = sum(len(same) for same in alike.near if len(same) > most)
+    number = sum(map(len, alike.near)) - sum(map(len, copies))
     note = (
         f"{data.source}: {number} of {count(len(paths), 'image')} look nearly the same, as with a fixed camera, and "
         "were divided as different images; if they are copies, or frames of one recording, divide them yourself"

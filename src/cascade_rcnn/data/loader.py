@@ -191,6 +191,12 @@ def check_first_run() -> None:
         raise UserError(f"this script is run again by each process that it starts; {_GUARD}")
 
 
+def check_loading(batch_size: int, workers: int) -> None:
+    """Raise UserError for numbers that no loader can have."""
+    check_number("batch_size", batch_size, 1, whole=True)
+    check_number("workers", workers, 0, whole=True)
+
+
 def make_loader(
     dataset: Dataset,
     *,
@@ -213,8 +219,7 @@ def make_loader(
     length of the run, as some augmentations stop before its end. Raises UserError for a number that is too small, or
     if the images cannot fill a batch.
     """
-    check_number("batch_size", batch_size, 1, whole=True)
-    check_number("workers", workers, 0, whole=True)
+    check_loading(batch_size, workers)
     sampler = AspectBatchSampler(
         dataset.annotations.image_sizes,
         batch_size=batch_size,

@@ -226,7 +226,7 @@ def _split(found: tuple[np.ndarray, ...]) -> list[ImageDetections]:
 def _measure(model: Path, device: str | None, request: Request) -> tuple[float | None, float | None]:
     """Return the AP on the validation set of boxes and of masks, None for what is not measured.
 
-    Raises UserError if there are none, and int8 is to be judged by it.
+    Raises UserError if int8 is to be judged by it, and the set has no objects.
     """
     truth = request.validation
     if truth is None:

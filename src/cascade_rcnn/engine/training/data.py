@@ -47,14 +47,15 @@ class TrainingData:
     @property
     def notes(self) -> list[str]:
         """The notes for the user."""
-        train = [*self.train.annotations.notes, *_not_learned(self.train.annotations, self.val)]
+        sets = [one.annotations for one in (self.train, self.val) if one is not None]
+        train = [*self.train.annotations.notes, *_without_boxes(sets)]
         if self.val is None:
             missing = "no --data.val is given: the model is not evaluated, and there is no best.safetensors"
             return [*train, f"{missing}; `cascade-rcnn split` sets images aside"]
         found = self.val.annotations
         both = _both(self.train.annotations, found)
         more = [] if self.train.annotations.segmentations is None else unmeasured(found)
-        return [*train, *found.notes, *both, *more]
+        return [*train, *found.notes, *both, *_not_learned(self.train.annotations, found), *more]
 
 
 def _both(train: Annotations, val: Annotations) -> list[str]:
@@ -82,25 +83,34 @@ def _files(annotations: Annotations) -> Iterator[str]:
     return (os.path.join(folder, annotations.file_names[i]) for i in range(len(annotations)))  # noqa: PTH118  (fast)
 
 
-def _not_learned(train: Annotations, val: Dataset | None) -> list[str]:
-    """Return notes on classes that have boxes in the validation data only, and on those that have none at all."""
-    learned = _labels(train)
-    measured = set() if val is None else _labels(val.annotations)
-    notes = []
-    if only := [name for label, name in enumerate(train.class_names, start=1) if label in measured - learned]:
-        assert val is not None
-        missing = f"has no boxes of {count(len(only), 'class')} that {val.annotations.source} has ({_named(only)})"
-        notes.append(f"{missing}; AP is lower, as the model cannot learn to detect such objects")
-    if unused := [name for label, name in enumerate(train.class_names, start=1) if label not in measured | learned]:
-        notes.append(f"{count(len(unused), 'class')} without boxes ({_named(unused)}); the model learns to find none")
-    return [f"{train.source}: {note}" for note in notes]
+def _not_learned(train: Annotations, val: Annotations) -> list[str]:
+    """Return a note on classes that have boxes in the validation data only."""
+    names = _names(train, _labels(val) - _labels(train))
+    if not names:
+        return []
+    missing = f"{train.source}: has no boxes of {count(len(names), 'class')} that {val.source} has ({_listed(names)})"
+    return [f"{missing}; AP is lower, as the model cannot learn to detect such objects"]
+
+
+def _without_boxes(sets: Sequence[Annotations]) -> list[str]:
+    """Return a note on classes that have boxes in none of the sets, such as a background class."""
+    train = sets[0]
+    names = _names(train, set(range(1, len(train.categories) + 1)).difference(*map(_labels, sets)))
+    if not names:
+        return []
+    unused = f"{train.source}: {count(len(names), 'class')} without boxes ({_listed(names)})"
+    return [f"{unused}; the model learns to find none"]
 
 
 def _labels(annotations: Annotations) -> set[int]:
     return set(annotations.labels[~annotations.ignore].unique().tolist())
 
 
-def _named(names: Sequence[str]) -> str:
+def _names(annotations: Annotations, labels: set[int]) -> list[str]:
+    return [annotations.class_names[label - 1] for label in sorted(labels)]
+
+
+def _listed(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:_NAMED])) + (", ..." if len(names) > _NAMED else "")
 
 
