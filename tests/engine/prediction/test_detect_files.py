@@ -97,6 +97,18 @@ def test_results_and_pictures_are_written_and_a_broken_image_is_reported(folder,
     assert (tmp_path / "out" / "pictures" / "deep" / "b.jpg").exists()
 
 
+def test_a_note_says_that_no_detection_is_shown(folder, tmp_path):
+    class Unsure(OneDog):
+        def __call__(self, images: list[torch.Tensor]) -> list[dict]:
+            return [one | {"scores": one["scores"] / 2} for one in super().__call__(images)]
+
+    hidden = "pictures and other formats show none of the detections: all scores are below 0.5 (best: 0.45)"
+    assert predict(Unsure(), folder, tmp_path / "a").notes == [f"{hidden}; give a lower --threshold"]
+    assert predict(Unsure(), folder, tmp_path / "b", threshold=0.2).notes == []  # all are shown
+    assert predict(Unsure(), folder, tmp_path / "c", pictures=False).notes == []  # nothing is to show them
+    assert predict(OneDog(), folder, tmp_path / "d").notes == []
+
+
 def test_a_threshold_means_the_same_everywhere(folder, tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr(

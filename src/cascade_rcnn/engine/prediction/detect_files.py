@@ -53,7 +53,7 @@ def detect_in_files(detect: Detect, job: PredictionJob) -> PredictionSummary:
             if not stop.asked:  # if stopped, the terminal with the progress bar may be gone
                 raise
         summary.before, summary.unnamed, summary.left_out = pending.before, pending.unnamed, pending.left_out
-        summary.boxes = job.write_results(journal)
+        summary.boxes, summary.best_hidden = job.write_results(journal), job.best_hidden(journal)
         summary.files = [job.output / "detections.json", *([job.output / PICTURES] if job.pictures else [])]
         if stop.asked:
             done = count(journal.number, "image")

@@ -51,7 +51,7 @@ def detect_in_video(detect: Detect, job: PredictionJob, clip: Clip, *, track: bo
             remove_results(job.output)
         _run(detect, job, frames, journal, tracks, summary, stop)
         _report(job, frames, summary, stopped=stop.asked)
-        summary.boxes = job.write_results(journal)
+        summary.boxes, summary.best_hidden = job.write_results(journal), job.best_hidden(journal)
         drawn = [job.output / VIDEO] if job.pictures and summary.done + summary.before else []
         summary.files = [job.output / "detections.json", *drawn]
         if stop.asked and not frames.are_live:

@@ -104,6 +104,18 @@ class PredictionJob:
                 ids = entry.image_id, entry.file_name, row.category_id, names[row.category_id]
                 yield Result(row.box, row.score, *ids, segmentation=row.mask, track_id=row.track_id)
 
+    def best_hidden(self, journal: Journal) -> float | None:
+        """Return the best score if there are detections, and pictures and other formats show none; else None."""
+        if self.threshold is not None or not (self.pictures or self.formats):
+            return None
+        least, best = self.shown_of, None
+        for entry in journal.entries():
+            for category, score in zip(entry.category_ids, entry.scores, strict=True):
+                if score >= least[category]:
+                    return None
+                best = score if best is None else max(best, score)
+        return best
+
     def check_names(self, names: Iterable[str]) -> None:
         """Raise UserError if a format to be written cannot represent images of these names; iterate over all."""
         check_names(self.formats if self.overwrite else all_formats(self.formats, self.output), names)
@@ -125,6 +137,7 @@ class PredictionSummary:
     dark: int = 0  # 16-bit images that use little of their range
     left_out: Counter[str] = field(default_factory=Counter)  # unsupported formats by suffix, and other kinds
     boxes: int = 0  # in all images
+    best_hidden: float | None = None  # the best score, if pictures and other formats show no detection
     files: list[Path] = field(default_factory=list)
     unit: str = "image"
 
@@ -135,6 +148,8 @@ class PredictionSummary:
 
     @property
     def notes(self) -> list[str]:
-        """A line for each kind of image that was skipped, not read as a whole, or read as nearly black."""
+        """A line for each kind of image that was skipped, or not read as it is, and one if no detection is shown."""
         unnamed = f"skipped {count(self.unnamed, 'image')}: not in the annotations"
-        return [*([unnamed] if self.unnamed else []), *notes_of(self.left_out, self.in_part, self.dark)]
+        hidden = f"pictures and other formats show none of the detections: all scores are below {_SHOWN}"
+        low = [] if self.best_hidden is None else [f"{hidden} (best: {self.best_hidden:.2g}); give a lower --threshold"]
+        return [*([unnamed] if self.unnamed else []), *notes_of(self.left_out, self.in_part, self.dark), *low]
