@@ -135,18 +135,18 @@ def luminance(rgb: np.ndarray) -> float:
 def test_intervals_sort_as_numbers(show):
     """Classes in too few images have none, and come last."""
     shown = show("report")
-    rows = "[...document.querySelectorAll('#thresholds tbody tr')]"
+    rows = "[...document.querySelector('#thresholds tbody').rows]"
     texts = ["9.4 to 33.4", "fewer than 10 images", "12.5 to 28.7"]
     shown.evaluate(f"texts => {rows}.forEach((row, k) => {{ row.cells[1].textContent = texts[k % 3] }})", texts)
-    shown.locator("#thresholds th", has_text="precision").click()
+    shown.locator("#thresholds th", has_text="precision").first.click()
     sorted_texts = list(dict.fromkeys(shown.evaluate(f"{rows}.map(row => row.cells[1].textContent)")))
     assert sorted_texts == ["12.5 to 28.7", "9.4 to 33.4", "fewer than 10 images"]
 
 
 def test_tables_sort_both_ways(show):
     shown = show("report")
-    column = "[...document.querySelectorAll('#thresholds tbody tr')].map(row => parseFloat(row.cells[1].textContent))"
-    head = shown.locator("#thresholds th", has_text="precision")
+    column = "[...document.querySelector('#thresholds tbody').rows].map(row => parseFloat(row.cells[1].textContent))"
+    head = shown.locator("#thresholds th", has_text="precision").first
     head.click()
     falling = [value for value in shown.evaluate(column) if value is not None]
     assert falling == sorted(falling, reverse=True)

@@ -18,11 +18,21 @@ FOUND = [
 def test_all_classes_together(scene):
     matches = scene(TRUTH, FOUND).pairs.matches
     high, middle, low, none = operate(matches, np.array([0.85, 0.5, 0.05, 0.95]))
-    assert high == (0.85, 1, pytest.approx(1 / 3), pytest.approx(2 / 4), 1)
-    assert middle == (0.5, pytest.approx(2 / 3), pytest.approx(2 / 3), pytest.approx(4 / 6), 3)
-    assert low == (0.05, pytest.approx(3 / 5), 1, pytest.approx(6 / 8), 5)
-    assert np.isnan(none.precision)
-    assert none[2:] == (0, 0, 0)
+    assert high[:5] == (0.85, 1, pytest.approx(1 / 3), pytest.approx(2 / 4), 1)
+    assert middle[:5] == (0.5, pytest.approx(2 / 3), pytest.approx(2 / 3), pytest.approx(4 / 6), 3)
+    assert low[:5] == (0.05, pytest.approx(3 / 5), 1, pytest.approx(6 / 8), 5)
+    assert np.isnan([none.precision, none.precision75]).all()
+    assert (none.recall, none.f1, none.detections, none.recall75) == (0, 0, 0, 0)
+
+
+def test_loose_boxes_are_correct_at_50_only(scene):
+    """The box of the second object is 14 of its 20 pixels wide: an IoU of 0.7."""
+    loose = [*FOUND[:3], (0, 60, 60, 14, 20, 0.3, 1), FOUND[4]]
+    matches = scene(TRUTH, loose).pairs.matches
+    one, other = operate(matches, np.array([0.2]))[0], operate(matches, np.array([0.2]), label=1)[0]
+    assert (one.precision, one.recall) == (pytest.approx(3 / 4), 1)
+    assert (one.precision75, one.recall75) == (pytest.approx(2 / 4), pytest.approx(2 / 3))
+    assert (other.precision75, other.recall75) == (pytest.approx(1 / 3), pytest.approx(1 / 2))
 
 
 def test_the_best_is_in_the_middle_of_those_alike(scene):

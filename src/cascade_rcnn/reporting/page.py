@@ -13,6 +13,7 @@ from cascade_rcnn.reporting.analysis import Analysis
 from cascade_rcnn.reporting.errors import KINDS
 from cascade_rcnn.reporting.label_errors import Kind, Suspect
 from cascade_rcnn.reporting.text import between, decimal, percent
+from cascade_rcnn.reporting.thresholds import Operating
 
 _WORST, _BEST, _SUSPECTS = 8, 4, 8  # images, images, close-ups of each kind of label error
 _CLASSES = 30  # in a confusion matrix
@@ -44,6 +45,7 @@ def page(analysis: Analysis, facts: Mapping[str, str]) -> str:
         groups=_groups(analysis),
         stages=_stages(analysis),
         thresholds=_thresholds(analysis),
+        best_thresholds=[[name, *_operating(one)] for name, one in analysis.best.items()],
         threshold=decimal(analysis.evidence.threshold),
         calibration_error=decimal(analysis.calibration.error),
         gallery=_gallery(analysis),
@@ -86,11 +88,9 @@ def _charts(analysis: Analysis) -> dict[str, str | None]:
 def _classes(analysis: Analysis) -> list[list[Any]]:
     rows = []
     for row in analysis.headline.classes:
-        chosen = analysis.best[row.name]
-        best = ("–", "–") if chosen is None else (decimal(chosen.threshold), percent(chosen.f1))
         ap = row.values
         metrics = [percent(ap["ap"].mean), between(ap["ap"]), *(percent(ap[k].mean) for k in ("ap50", "ap75", "ap90"))]
-        rows.append([row.name, row.boxes, *metrics, *best])
+        rows.append([row.name, row.boxes, *metrics])
     return rows
 
 
@@ -159,9 +159,16 @@ def _thresholds(analysis: Analysis) -> list[list[str]]:
     rows = []
     for _, one in sorted(listed.items()):
         mark = " (chosen)" if one.threshold == analysis.evidence.threshold else ""
-        metrics = map(percent, (one.precision, one.recall, one.f1))
-        rows.append([f"{decimal(one.threshold)}{mark}", *metrics, f"{one.detections / images:.1f}"])
+        threshold, *metrics = _operating(one)
+        rows.append([f"{threshold}{mark}", *metrics, f"{one.detections / images:.1f}"])
     return rows
+
+
+def _operating(one: Operating | None) -> list[str]:
+    """Return a threshold and its metrics; dashes without one."""
+    if one is None:
+        return ["–"] * 6
+    return [decimal(one.threshold), *map(percent, (one.precision, one.recall, one.f1, one.precision75, one.recall75))]
 
 
 def _gallery(analysis: Analysis) -> list[Picture]:

@@ -1,4 +1,4 @@
-"""Precision, recall and F1 at IoU 0.5 by score threshold."""
+"""Precision, recall and F1 by score threshold."""
 
 from typing import NamedTuple
 
@@ -9,32 +9,38 @@ from cascade_rcnn.evaluation.matches import Matches
 
 GRID = np.arange(1, 100) / 100
 SHOWN = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-_AT_50 = 0  # column of IoU 0.5
+_AT_50, _AT_75 = 0, 5  # columns of IoU 0.5 and 0.75
 
 
 class Operating(NamedTuple):
-    """Metrics of the detections with scores of at least `threshold`; NaN without detections or objects."""
+    """Metrics of the detections with scores of at least `threshold`, at IoU 0.5; NaN without detections or objects."""
 
     threshold: float
     precision: float
     recall: float
     f1: float
     detections: int  # in all images, except those matched to crowds
+    precision75: float  # at IoU 0.75
+    recall75: float
 
 
 def operate(matches: Matches, thresholds: Array, label: int | None = None) -> list[Operating]:
     """Evaluate each threshold for one class (1..M), or for all classes together."""
-    counted = _counted(matches, label)
     objects = int(matches.truth.sum() if label is None else matches.truth[:, label - 1].sum())
-    every = np.sort(matches.score[counted])
-    right = np.sort(matches.score[counted & matches.right[:, _AT_50]])
-    found = []
-    for threshold in thresholds:
-        number = len(every) - int(np.searchsorted(every, threshold))
-        hits = len(right) - int(np.searchsorted(right, threshold))
-        precision, recall = _ratio(hits, number), _ratio(hits, objects)
-        found.append(Operating(float(threshold), precision, recall, _ratio(2 * hits, number + objects), number))
-    return found
+    number, hits = _count(matches, thresholds, label, _AT_50)
+    number75, hits75 = _count(matches, thresholds, label, _AT_75)
+    return [
+        Operating(
+            threshold=float(threshold),
+            precision=_ratio(hits[k], number[k]),
+            recall=_ratio(hits[k], objects),
+            f1=_ratio(2 * hits[k], number[k] + objects),
+            detections=int(number[k]),
+            precision75=_ratio(hits75[k], number75[k]),
+            recall75=_ratio(hits75[k], objects),
+        )
+        for k, threshold in enumerate(thresholds)
+    ]
 
 
 def best(matches: Matches, label: int | None = None) -> Operating | None:
@@ -42,7 +48,7 @@ def best(matches: Matches, label: int | None = None) -> Operating | None:
 
     Thresholds are steps of 0.01, and percentiles of the scores below 0.01, where those of some detectors lie.
     """
-    low = matches.score[_counted(matches, label) & (matches.score < GRID[0])]
+    low = matches.score[_counted(matches, label, _AT_50) & (matches.score < GRID[0])]
     below = np.unique(np.percentile(low, np.arange(101), method="lower")) if len(low) else low
     found = operate(matches, np.concatenate([below, GRID]), label)
     f1 = np.array([one.f1 for one in found])
@@ -52,11 +58,19 @@ def best(matches: Matches, label: int | None = None) -> Operating | None:
     return found[int(ties[len(ties) // 2])]
 
 
-def _counted(matches: Matches, label: int | None) -> Array:
+def _count(matches: Matches, thresholds: Array, label: int | None, column: int) -> tuple[Array, Array]:
+    """Count the detections with at least each score, and those of them that are right at the IoU of the column."""
+    counted = _counted(matches, label, column)
+    every = np.sort(matches.score[counted])
+    right = np.sort(matches.score[counted & matches.right[:, column]])
+    return len(every) - np.searchsorted(every, thresholds), len(right) - np.searchsorted(right, thresholds)
+
+
+def _counted(matches: Matches, label: int | None, column: int) -> Array:
     """Return which detections (D,) of a class, or of all, are right or wrong, and not ignored."""
     mine = np.full(len(matches.score), True) if label is None else matches.label == label
-    return mine & (matches.right[:, _AT_50] | matches.wrong[:, _AT_50])
+    return mine & (matches.right[:, column] | matches.wrong[:, column])
 
 
 def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else float("nan")
+    return float(part / whole) if whole else float("nan")
