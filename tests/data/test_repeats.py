@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascade_rcnn.config import Category
-from cascade_rcnn.data.loader import AspectBatchSampler
+from cascade_rcnn.data.batch_sampler import AspectBatchSampler
 from cascade_rcnn.data.repeats import repeat_factors, repeated
 
 

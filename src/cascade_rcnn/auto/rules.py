@@ -16,7 +16,7 @@ from cascade_rcnn.auto.anchors import ENOUGH, IOU, extents, fitting
 from cascade_rcnn.auto.survey import Survey
 from cascade_rcnn.config import AnchorConfig, ModelOptions
 from cascade_rcnn.config.augmentation import ScaleJitterConfig
-from cascade_rcnn.data.loader import AspectBatchSampler
+from cascade_rcnn.data.batch_sampler import AspectBatchSampler
 from cascade_rcnn.recipes import OptimizerConfig, Recipe
 from cascade_rcnn.text import count
 
