@@ -13,6 +13,20 @@ from cascade_rcnn.commands.predict import read_thresholds
 from cascade_rcnn.errors import UserError
 
 
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        (["predict", "--checkpoint", "m", "--output", "o", "--classes", "cat", "photos"], "classes"),
+        (["predict", "--checkpoint", "m", "--output", "o", "--thresholds", "cat=0.4", "photos"], "thresholds"),
+        (["look", "--splits", "train", "data"], "splits"),
+    ],
+)
+def test_a_list_that_has_taken_the_paths_after_it_is_named(capsys, words, flag):
+    with pytest.raises(SystemExit):
+        cli.main(words)
+    assert f"given; give them before --{flag}, which takes all words that follow it" in capsys.readouterr().err
+
+
 def test_thresholds_of_classes(tmp_path: Path):
     assert read_thresholds(()) == {}
     assert read_thresholds(("car=0.4", "a=b=1")) == {"car": 0.4, "a=b": 1.0}

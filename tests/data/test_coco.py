@@ -50,7 +50,16 @@ def test_an_area_that_evaluation_can_use_is_kept(write_coco, coco_dict, tmp_path
     coco_dict["annotations"][0] |= {"area": area}
     annotations = load_coco(write_coco(coco_dict), tmp_path)
     assert annotations.areas.tolist() == [200, area, 56]
-    assert not any("impossible" in note for note in annotations.notes)
+    assert annotations.notes[-1].endswith(
+        "1 of 3 boxes have an `area` that does not fit, but decides whether they count as small, medium or large "
+        f"(first: {area} of [1, 2, 3, 4] in sub/a.png)"
+    )
+
+
+def test_the_area_of_a_thin_mask_or_of_rounded_corners_fits(write_coco, coco_dict, tmp_path):
+    for row, area in zip(coco_dict["annotations"], (0.1, 231, 0.6), strict=True):
+        row |= {"area": area}
+    assert not any("`area`" in note for note in load_coco(write_coco(coco_dict), tmp_path).notes)
 
 
 def test_numbers_as_spreadsheets_and_forms_write_them(write_coco, coco_dict, tmp_path):

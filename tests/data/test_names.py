@@ -25,6 +25,7 @@ def _index(*names: str) -> FileIndex:
         "über 1.jpg",
         "A/ÜBER 1.JPG",
         "/data/local-files/?d=a/über 1.jpg",
+        " a/über 1.jpg\r\n",
     ],
 )
 def test_names_of_other_machines_are_found_by_their_ends(name):

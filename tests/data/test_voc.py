@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -5,6 +6,7 @@ import PIL.Image
 import pytest
 
 from cascade_rcnn.data.check import check_images
+from cascade_rcnn.data.load import load_annotations
 from cascade_rcnn.data.voc import load_voc, voc_splits
 from cascade_rcnn.errors import UserError
 
@@ -60,6 +62,26 @@ def test_hand_made_folder(root):
 def test_ways_to_write_that_an_object_is_difficult(root, text, difficult):
     _write(root, "a", _object("cat", "1 2 3 4", f"<difficult>{text}</difficult>"))
     assert load_voc(root, "val").ignore.tolist() == [difficult]
+
+
+@pytest.mark.parametrize("change", [str.upper, lambda tag: tag.replace("<annotation>", '<annotation xmlns="urn:voc">')])
+def test_tags_may_be_in_capitals_or_a_namespace(root, change):
+    expected = load_voc(root, "val")
+    path = root / "Annotations/a.xml"
+    path.write_text(re.sub("<.*?>", lambda tag: change(tag[0]), path.read_text()))
+    found = load_voc(root, "val")
+    assert found.categories == expected.categories
+    assert found.boxes.tolist() == expected.boxes.tolist() == [[3, 4, 2, 2]]
+
+
+def test_lists_that_are_not_in_main(root):
+    (root / "ImageSets/Main").rename(root / "ImageSets/lists")
+    assert voc_splits(root) == []
+    (root / "ImageSets/lists/train.txt").rename(root / "ImageSets/train.txt")
+    (root / "ImageSets/lists/val.txt").rename(root / "ImageSets/val.txt")
+    assert voc_splits(root) == ["train", "val"]
+    for found in (load_voc(root, "train"), load_annotations(root / "ImageSets/train.txt")):
+        assert list(found.file_names) == ["b.png", "c.png"]
 
 
 def test_splits_have_the_same_classes(root):

@@ -63,6 +63,18 @@ def test_boxes_in_another_form_are_noted(tmp_path, boxes, form):
     assert [note for note in notes if "are read as" in note] == ([] if form is None else [expected])
 
 
+@pytest.mark.parametrize(
+    ("box", "form"), [((5, 30, 10, 40), "y, x, height, width"), ((5, 30, 15, 70), "corners (y1, x1, y2, x2)")]
+)
+def test_boxes_whose_y_comes_first_are_noted(tmp_path, box, form):
+    image = {"id": 1, "file_name": "1.png", "width": 100, "height": 50}
+    given = {"image_id": 1, "category_id": 1, "bbox": (30, 5, 40, 10)}
+    text = json.dumps({"images": [image], "annotations": [given], "categories": [{"id": 1, "name": "cat"}]})
+    (tmp_path / "truth.json").write_text(text)
+    (note,) = doubts(rows(box, images=(1,)), load_coco(tmp_path / "truth.json"))
+    assert note.startswith(f"of 1 object, 1 are found if boxes are read as {form}, and 0 as they are")
+
+
 def test_detections_with_other_category_ids_are_noted(tmp_path):
     """As of a tool that counts classes from 1, where the annotations count from 0."""
     box, ids = [10, 10, 20, 20], (0, 1, 2)

@@ -96,6 +96,13 @@ def test_no_program_is_started_for_an_image(tmp_path, monkeypatch):
         decode_image(path)
 
 
+def test_a_photo_of_a_phone_that_was_only_renamed_is_named_as_such(tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+    with pytest.raises(UserError, match=r"a\.jpg: this is a HEIC image, whatever its name; convert it to JPEG or PNG$"):
+        decode_image(path)
+
+
 def test_a_damaged_file_is_not_said_to_be_of_no_format(tmp_path):
     path = tmp_path / "a.png"
     PIL.Image.new("RGB", (8, 8)).save(path, dpi=(72, 72))

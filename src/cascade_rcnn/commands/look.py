@@ -3,8 +3,7 @@
 import sys
 from pathlib import Path
 
-from cascade_rcnn.commands.parameters import Positional, refuse
-from cascade_rcnn.errors import UsageError
+from cascade_rcnn.commands.parameters import Positional, check_given, refuse
 
 
 def look(
@@ -38,8 +37,7 @@ def look(
         device: cpu, cuda, cuda:1 or mps; default: cuda if available, else cpu.
         max_megapixels: Larger images are unusable.
     """
-    if not data:
-        raise UsageError("no data given; give a dataset folder, or an annotation file for each split")
+    check_given("data", data, "a dataset folder, or an annotation file for each split", splits=splits)
     if checkpoint is None:
         refuse(look, locals(), ("device",), "data alone, without --checkpoint")
     else:

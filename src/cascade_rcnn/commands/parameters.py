@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from cascade_rcnn.errors import UserError
+from cascade_rcnn.errors import UsageError, UserError
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Positional = tyro.conf.Positional
@@ -39,3 +39,10 @@ def refuse(command: Callable[..., None], given: Mapping[str, Any], names: Collec
     if wrong:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
         raise UserError(f"{flags}: no effect with {context}; leave {'it' if len(wrong) == 1 else 'them'} out")
+
+
+def check_given(what: str, given: Collection[Any], form: str, **lists: Collection[str]) -> None:
+    """Raise UsageError if nothing is given as the positional arguments, which a flag in `lists` may have taken."""
+    if not given:
+        before = (f"them before --{name}, which takes all words that follow it" for name in lists if lists[name])
+        raise UsageError(f"no {what} given; give {next(before, form)}")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from cascade_rcnn.commands.parameters import Positional, Precision, refuse
+from cascade_rcnn.commands.parameters import Positional, Precision, check_given, refuse
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.extras import needs
 from cascade_rcnn.files import read_json
@@ -99,6 +99,8 @@ def predict(
     if engine == "ray":
         _predict_on_ray(locals())
         return
+    if annotations is None:
+        check_given("images", paths, "image files, folders or glob patterns", classes=classes, thresholds=thresholds)
     from cascade_rcnn.api.predict import predict_files
 
     summary = predict_files(

@@ -25,6 +25,7 @@ from cascade_rcnn.text import count
 _TOLERANCE = 0.5
 FRACTIONS = "all boxes lie within one pixel; give pixels, not fractions of the image"
 _LARGEST_AREA = 1e10  # COCO evaluation ignores larger objects, and those with a negative area
+_LEAST, _MOST = 1e-3, 2  # what a mask can fill of its box, with rounding; tools write 0, or the area of the image
 _LARGEST_ID = 2**53  # evaluation stores ids as float64, in which larger integers are not exact
 
 
@@ -275,15 +276,20 @@ def _problems(
 def _usable_areas(
     areas: np.ndarray, boxes: np.ndarray, names: Sequence[str], box_images: np.ndarray
 ) -> tuple[np.ndarray, list[str]]:
-    """Replace areas with which evaluation would ignore an object by NaN, and return a note."""
+    """Replace areas with which evaluation would ignore an object by NaN, and return notes on odd areas."""
     wrong = (areas < 0) | (areas > _LARGEST_AREA)
-    if not wrong.any():
-        return areas, []
-    k = int(np.argmax(wrong))
-    example = f"{areas[k]:g} of {_show(boxes[k])} in {names[box_images[k]]}"
-    what = "boxes have an impossible area; that of the box or mask is used"
-    note = f"{int(wrong.sum())} of {len(boxes)} {what} (first: {example})"
-    return np.where(wrong, np.nan, areas), [note]
+    sides = boxes[:, 2:].clip(min=0)
+    unfit = ((areas < _LEAST * sides.prod(1)) | (areas > _MOST * (sides + 1).prod(1))) & ~wrong
+    notes = []
+    for rows, text in (
+        (wrong, "boxes have an impossible area; that of the box or mask is used"),
+        (unfit, "boxes have an `area` that does not fit, but decides whether they count as small, medium or large"),
+    ):
+        if count := int(rows.sum()):
+            k = int(np.argmax(rows))
+            example = f"{areas[k]:g} of {_show(boxes[k])} in {names[box_images[k]]}"
+            notes.append(f"{count} of {len(boxes)} {text} (first: {example})")
+    return np.where(wrong, np.nan, areas), notes
 
 
 def _show(box: np.ndarray) -> str:

@@ -11,7 +11,7 @@ from cascade_rcnn.data.coco import load_coco
 from cascade_rcnn.data.coco_folder import coco_files
 from cascade_rcnn.data.foreign import advice_on
 from cascade_rcnn.data.splits import choose, distinct, for_training, rank
-from cascade_rcnn.data.voc import DEPTHS, load_voc, voc_splits, xml_files
+from cascade_rcnn.data.voc import DEPTHS, load_voc, root_of, voc_splits, xml_files
 from cascade_rcnn.data.yolo import load_yolo
 from cascade_rcnn.data.yolo_config import find_config, is_yolo_folder, read_config
 from cascade_rcnn.errors import UserError
@@ -71,7 +71,7 @@ def load_annotations(
         case "voc list":
             if split not in (None, path.stem):
                 raise UserError(f"{path}: this file is the split {path.stem!r}; omit the split {split!r}")
-            path, split = path.absolute().parents[2], path.stem
+            path, split = root_of(path) or path, path.stem
             return load_voc(path, split, images_dir=images_dir, classes=classes, masks=masks, bad_images=bad_images)
         case "voc":
             return load_voc(path, split, images_dir=images_dir, classes=classes, masks=masks, bad_images=bad_images)
@@ -147,7 +147,7 @@ def _format(path: Path) -> _Format | None:
             return "coco"
         if path.suffix.lower() in (".yaml", ".yml", ".data"):
             return "yolo"
-        if path.suffix == ".txt" and path.absolute().parts[-3:-1] == ("ImageSets", "Main"):
+        if root_of(path) is not None:
             return "voc list"
     elif (path / "Annotations").is_dir() and xml_files(path):
         return "voc"

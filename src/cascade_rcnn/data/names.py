@@ -1,7 +1,7 @@
 """Matching of the file names in annotations to existing files.
 
 Names may come from other machines: they may be absolute, contain backslashes or percent escapes, differ in case or
-Unicode form, or have extra or missing folders.
+Unicode form, end in spaces or a line end, or have extra or missing folders.
 """
 
 import os
@@ -56,9 +56,8 @@ class FileIndex:
 
     def find(self, name: str) -> Path | None:
         """Return the file that matches a name, None if there is none. Raises UserError if two match equally well."""
-        if (found := self._find(name)) is None and "%" in name:
-            return self._find(unquote(name))
-        return found
+        forms = dict.fromkeys((name, name.strip(), unquote(name.strip())))  # some have the line end of a list
+        return next((found for form in forms if (found := self._find(form)) is not None), None)
 
     def _find(self, name: str) -> Path | None:
         parts = parts_of(name)

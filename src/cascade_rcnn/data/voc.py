@@ -60,10 +60,23 @@ def _is_xml(path: Path) -> bool:
 
 def voc_splits(root: Path) -> list[str]:
     """Return the splits of a folder: lists in ImageSets/Main (single-class lists last), or else its subfolders."""
-    lists = [path.stem for path in (root / "ImageSets" / "Main").glob("[!.]*.txt")]
+    lists = [path.stem for path in _lists(root).glob("[!.]*.txt")]
     if lists:
         return sorted(lists, key=lambda name: (not is_split(name), name))
     return sorted({top for name in xml_files(root) if is_split(top := name.split("/")[0]) and top != name})
+
+
+def _lists(root: Path) -> Path:
+    """Return the folder of the splits' lists: ImageSets/Main, or ImageSets itself, as some tools leave out Main."""
+    main = root / "ImageSets" / "Main"
+    return main if main.is_dir() else main.parent
+
+
+def root_of(listed: Path) -> Path | None:
+    """Return the dataset's folder if the file is the list of a split, or None."""
+    folder = listed.absolute().parent
+    root = (folder.parent if folder.name == "Main" else folder).parent
+    return root if listed.suffix == ".txt" and _lists(root) == folder else None
 
 
 def load_voc(
@@ -90,7 +103,7 @@ def load_voc(
     elif split is not None:
         raise UserError(f"{root}: has no split {split!r}, nor any other; omit the split")
     source = root
-    if splits and (listed := root / "ImageSets" / "Main" / f"{split}.txt").is_file():
+    if splits and (listed := _lists(root) / f"{split}.txt").is_file():
         source = listed
         names, notes = _listed(listed, files)
     elif splits:

@@ -52,10 +52,13 @@ def read_xml(path: Path) -> Record:
         declared = _ENCODING.match(data)
         said = not_utf8(data) if declared is None or declared[1].lower() == b"utf-8" else None
         raise UserError(f"{path}: {said or f'cannot parse this xml file ({error}); correct or remove it'}") from None
+    root = tree.tag
+    for element in tree.iter():  # some tools write <Object>, or a namespace
+        element.tag = element.tag.rpartition("}")[2].lower()
     if tree.tag == "annotations" and {"image", "track"}.intersection(child.tag for child in tree):
         raise UserError(f"{path}: CVAT's own format is not read; export COCO 1.0 or Pascal VOC 1.1 from it instead")
-    if tree.tag.lower() != "annotation":
-        raise UserError(f"{path}: not a PASCAL VOC annotation (its root is <{tree.tag}>); remove it from the folder")
+    if tree.tag != "annotation":
+        raise UserError(f"{path}: not a PASCAL VOC annotation (its root is <{root}>); remove it from the folder")
     if len(tree.findall(".//bndbox")) > len(tree.findall("object//bndbox")):
         raise UserError(f"{path}: a bndbox is in no <object> of the <annotation>; give each box an <object> of its own")
     size = [round(_number(path, "size", tree.findtext(f"size/{name}") or "0")) for name in ("height", "width")]

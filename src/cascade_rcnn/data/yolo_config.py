@@ -1,6 +1,6 @@
 """Splits and class names of a YOLO dataset, from data.yaml, obj.data, or its folders."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,13 +61,18 @@ def is_yolo_folder(folder: Path) -> bool:
     files = [path for split in _folders(folder).values() for path in walk(split)]
     texts = {path.with_suffix("") for path in files if path.suffix == ".txt"}
     beside = any(path.with_suffix("") in texts for path in files if is_image(path))
-    return beside or any(path.suffix == ".txt" for path in _labels(folder))
+    return beside or any(path.suffix == ".txt" for labels in _labels(folder) for path in walk(labels))
 
 
-def _labels(folder: Path) -> Iterator[Path]:
-    for labels in (folder / "labels", *(path / "labels" for path in _folders(folder).values())):
-        if labels.is_dir():
-            yield from walk(labels)
+def _labels(folder: Path) -> list[Path]:
+    """Return the folders of label files, labels/ of the dataset and of its splits."""
+    return [path for place in (folder, *_folders(folder).values()) for path in _called("labels", place)]
+
+
+def _called(name: str, folder: Path) -> list[Path]:
+    """Return the subfolders of this name in any case, as on Windows; first the one in lower case."""
+    found = (path for path in folder.glob("*") if path.name.lower() == name and path.is_dir())
+    return sorted(found, reverse=True)
 
 
 def read_config(data: Path) -> YoloConfig:
@@ -112,8 +117,7 @@ def _from_darknet(path: Path) -> YoloConfig:
 
 
 def _from_folder(folder: Path) -> YoloConfig:
-    files = (place / name for place in (folder, *_folders(folder).values()) for name in _NAME_FILES)
-    named = next((path for path in files if path.is_file()), None)
+    named = _named(folder)
     splits = {name: [path] for name, path in _folders(folder).items()}
     if named is None:
         return YoloConfig(folder, folder, splits, None)
@@ -124,9 +128,26 @@ def _from_folder(folder: Path) -> YoloConfig:
     return YoloConfig(folder, folder, splits, numbers, notes=(note,))
 
 
+def _named(folder: Path) -> Path | None:
+    """Return the file that names the classes: in the folder, or else with the images or (labelImg) the labels.
+
+    Raises UserError if the splits have different ones.
+    """
+    splits = _folders(folder)
+    inner = [place for labels in _labels(folder) for place in (labels, *(labels / name for name in splits))]
+    for places in ([folder], [*splits.values(), *inner]):
+        files = ([path for name in _NAME_FILES if (path := place / name).is_file()] for place in places)
+        found = [first for first, *_ in filter(None, files)]
+        if other := next((path for path in found[1:] if _read_names(path) != _read_names(found[0])), None):
+            raise UserError(f"{folder}: {found[0]} and {other} name other classes; put the right file into {folder}")
+        if found:
+            return found[0]
+    return None
+
+
 def _folders(folder: Path) -> dict[str, Path]:
     """Return the folders of the splits: those in images/ or in the folder itself, or else all of it as one split."""
-    top = folder / "images" if (folder / "images").is_dir() else folder
+    top = next(iter(_called("images", folder)), folder)
     found = {path.name: path for path in sorted(top.glob("[!.]*")) if path.is_dir() and is_split(path.name)}
     return found or {"all": top}
 

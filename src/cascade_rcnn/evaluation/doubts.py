@@ -65,6 +65,8 @@ def _other_form(found: Array, truth: Annotations) -> list[str]:
         "x, y, width, height": (x, y, width, height),
         "corners (x1, y1, x2, y2)": (x, y, np.maximum(width - x, 0), np.maximum(height - y, 0)),
         "the centre, width and height": (x - width / 2, y - height / 2, width, height),
+        "y, x, height, width": (y, x, height, width),
+        "corners (y1, x1, y2, x2)": (y, x, np.maximum(height - y, 0), np.maximum(width - x, 0)),  # TensorFlow's
     }
     read = [np.column_stack((found[:, 0], *form)) for form in forms.values()]
     numbers = [sum(int(fits.any(axis=1).sum()) for *_, fits in _overlaps(one, truth)) for one in read]

@@ -48,6 +48,7 @@ SIDEWAYS = 5  # orientations from 5 on swap width and height
 _BEYOND = 0.5  # floating point may overshoot 0..1, with bicubic interpolation by 0.45; other ranges go further
 _SMALLER, _TRANSPARENCY = 0b001, 0b100  # bits of a TIFF page's type
 _COPIES = 64  # pages of a TIFF that may precede a second image; without a limit, a small file could take hours
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc")  # as phones write it, also as .jpg
 _PNG_TAIL = 2**16  # bytes, searched for EXIF and XMP data after the pixels
 _STRIP = 2**22  # pixels converted at once
 
@@ -107,6 +108,8 @@ def _identify(file: IO[bytes]) -> PIL.Image.Image:
             damaged = damaged or f"a {name} file that is damaged or of a rare kind: {error}"
     if is_lfs_pointer(prefix):
         raise UserError(LFS)
+    if prefix[4:8] == b"ftyp" and prefix[8:12] in _HEIC:
+        raise UserError("this is a HEIC image, whatever its name; convert it to JPEG or PNG")
     raise OSError(damaged or f"it is none of {', '.join(FORMATS)}")
 
 
