@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.files import folder_aside, read_json, remove_leftovers, replacing, write_json
+from cascade_rcnn.files import folder_aside, read_json, remove_leftovers, replacing, write_json, write_text
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path):
@@ -44,6 +44,12 @@ def test_a_new_file_replaces_the_old(tmp_path):
     write_json(path, {"a": 1})
     write_json(path, [1, "ä"])
     assert read_json(path) == [1, "ä"]
+
+
+@pytest.mark.parametrize("name", ["a" * 251 + ".png", "é" * 125 + ".png"])
+def test_a_name_of_the_greatest_length(tmp_path, name):
+    write_text(tmp_path / name, "content")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_places_that_cannot_be_written(tmp_path):

@@ -5,6 +5,7 @@ power loss.
 """
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from typing import Any
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text_files import check_regular
 
+_LONGEST = 230  # bytes, of the 255 that most file systems allow
 _ASIDE = re.compile(r"\..+\.\d+\.tmp")
 
 
@@ -42,7 +44,7 @@ def replacing(path: str | Path, *, backup: str | Path | None = None) -> Iterator
 def _renamed(path: Path, backup: str | Path | None) -> Iterator[Path]:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    aside = path.with_name(f".{_short(path.name)}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside.touch()
@@ -57,6 +59,12 @@ def _renamed(path: Path, backup: str | Path | None) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             aside.unlink(missing_ok=True)
+
+
+def _short(name: str) -> str:
+    """Return a name that leaves room for a process id: the name itself, or a digest of one that is nearly too long."""
+    encoded = os.fsencode(name)
+    return name if len(encoded) <= _LONGEST else hashlib.sha256(encoded).hexdigest()
 
 
 @contextmanager

@@ -58,6 +58,20 @@ def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return line
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--format", "voc", "a.jpg"), "'a.jpg' is not one of coco, cvat, label-studio, parquet, voc, yolo; give images"),
+        (("--tta", "flip", "a.jpg"), "'a.jpg' is not one of flip; give images first"),
+    ],
+)
+def test_images_after_a_flag_that_takes_several_words(capsys, words, said):
+    with pytest.raises(SystemExit) as stopped:
+        predict(*words)
+    assert stopped.value.code == 2
+    assert said in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
 @pytest.fixture
 def asked(monkeypatch) -> list[Any]:
     """Record what is requested from Ray, which finds 5 images, one of them bad."""

@@ -32,6 +32,23 @@ Resume: TypeAlias = Annotated[
 ]
 
 
+def words(*known: str) -> PrimitiveConstructorSpec[tuple[str, ...]]:
+    """Return how to read a flag that takes any number of these words: it may have been given the images as well."""
+
+    def read(given: list[str]) -> tuple[str, ...]:
+        if (wrong := next((word for word in given if word not in known), None)) is not None:
+            raise ValueError(f"'{wrong}' is not one of {', '.join(known)}; give images first, before all flags")
+        return tuple(given)
+
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar=f"[{{{','.join(known)}}} [...]]",
+        instance_from_str=read,
+        is_instance=lambda given: isinstance(given, tuple) and set(given) <= set(known),
+        str_from_instance=list,
+    )
+
+
 def refuse(command: Callable[..., None], given: Mapping[str, Any], names: Collection[str], context: str) -> None:
     """Raise UserError if one of the flags `names`, which have no effect in this context, differs from its default."""
     defaults = inspect.signature(command).parameters

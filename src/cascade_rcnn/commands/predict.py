@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from cascade_rcnn.commands.parameters import Positional, Precision, check_given, refuse
+from cascade_rcnn.commands.parameters import Positional, Precision, check_given, refuse, words
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.extras import needs
 from cascade_rcnn.files import read_json
 from cascade_rcnn.text import count, printable
 
 Engine: TypeAlias = Literal["local", "ray"]
+Format: TypeAlias = Literal["coco", "cvat", "label-studio", "parquet", "voc", "yolo"]
+Formats: TypeAlias = Annotated[tuple[Format, ...], words(*get_args(Format))]
+Flips: TypeAlias = Annotated[tuple[Literal["flip"], ...], words("flip")]
 _OF_BOTH = {
     *("paths", "checkpoint", "output", "engine", "threshold", "max_detections", "nms", "batch_size", "device"),
     *("precision", "min_size", "trust"),
@@ -29,7 +32,7 @@ def predict(
     max_detections: int | None = None,
     nms: float | None = None,
     pictures: bool = True,
-    format: tuple[Literal["coco", "cvat", "label-studio", "parquet", "voc", "yolo"], ...] = (),  # noqa: A002
+    format: Formats = (),  # noqa: A002
     annotations: Path | None = None,
     images: Path | None = None,
     split: str | None = None,
@@ -41,7 +44,7 @@ def predict(
     trust: bool = False,
     tiles: int | None = None,
     overlap: float = 0.2,
-    tta: tuple[Literal["flip"], ...] = (),
+    tta: Flips = (),
     tta_scales: tuple[float, ...] = (),
     classes: tuple[str, ...] = (),
     thresholds: tuple[str, ...] = (),
@@ -61,7 +64,8 @@ def predict(
 
     Args:
         paths: Images, folders of images or glob patterns (default: the images of --annotations), or one video: a file,
-            a URL or the number of a camera. Ray: one folder, Parquet file or .tar, also remote (s3://bucket/photos).
+            a URL or the number of a camera; best given first, as some flags take several words. Ray: one folder,
+            Parquet file or .tar, also remote (s3://bucket/photos).
         checkpoint: The model: a checkpoint or an exported file.
         output: Folder for detections.json, images.jsonl and pictures/ or video.mp4; Ray: for Parquet files.
         engine: local: run in this process; ray: run on Ray Data, on the cluster at RAY_ADDRESS or else this machine.

@@ -40,6 +40,16 @@ def inside(name: str) -> Path:
     return Path(*("_" if part == ".." else part for part in path.parts if part != path.anchor))
 
 
+def picture_of(name: str) -> Path:
+    """Return the annotated image of an image in the folder: formats other than JPEG and PNG become PNG.
+
+    >>> picture_of("a/1.jpg").as_posix(), picture_of("a/1.bmp").as_posix()
+    ('a/1.jpg', 'a/1.bmp.png')
+    """
+    path = inside(name)
+    return path if path.suffix.lower() in (".jpg", ".jpeg", ".png") else path.with_name(f"{path.name}.png")
+
+
 def has_wildcard(path: Path) -> bool:
     """Return whether the path is a glob pattern."""
     return any(set("*?[") & set(part) for part in path.parts)

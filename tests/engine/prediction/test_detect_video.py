@@ -165,7 +165,8 @@ def test_ctrl_c_while_earlier_frames_are_drawn_again(video, tmp_path, monkeypatc
     monkeypatch.setattr(detect_video, "_drawn", lambda pixels, *_: os.kill(os.getpid(), signal.SIGINT) or pixels)
     with pytest.raises(Interrupted, match="contains 7 frames"):
         predict(Square(), video, tmp_path)
-    assert len(rows(tmp_path)) == 7
+    assert len(rows(tmp_path)) == len(shown(tmp_path / "video.mp4")) == 7  # not shorter than it was
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_a_live_source_ends_with_ctrl_c_and_is_never_continued(video, tmp_path, monkeypatch):
@@ -268,6 +269,7 @@ def test_what_names_a_video(tmp_path, monkeypatch):
 
 
 def test_the_name_in_results():
+    assert Clip(source=f"{'é' * 200}.mp4").name == "é" * 115  # with the number of a frame, the name of a file
     names = {"0": "0", "rtsp://host/cam?key=a/b.c": "cam", "https://host/v/a.mp4?x=1": "a", "udp://@:1234": "camera"}
     names |= {"v/a b.mp4": "a b", "\udcff\n.mp4": r"\udcff\n"}
     assert {source: Clip(source=source).name for source in names} == names

@@ -149,13 +149,20 @@ def test_voc_cannot_hold_two_images_of_one_stem(journal, tmp_path):
 def test_two_images_that_would_share_a_file_are_named(tmp_path, form):
     fine, shared = (
         ["a.png", "deep/a.png", "deep/a.b.png"],
-        "format .*: a.png and a.jpg would share the file a.(xml|txt),",
+        "format .*: a.png and a.jpg would share the file a.(xml|txt);",
     )
     check_names([form], fine)
     check_names(["coco", "cvat", "label-studio", "parquet"], [*fine, "a.jpg"])
     with pytest.raises(UserError, match=shared) as caught:
         check_names(["coco", form], [*fine, "a.jpg"])
     assert "\n" not in str(caught.value)
+
+
+def test_two_images_whose_annotated_pictures_would_share_a_file_are_named():
+    check_names([], ["a.png", "a.jpg", "a.bmp", "deep/a.bmp.png"], pictures=True)
+    check_names(["coco"], ["a.bmp", "a.bmp.png"])
+    with pytest.raises(UserError, match=r"^pictures: a.bmp and a.bmp.png would share the file a.bmp.png; rename one"):
+        check_names([], ["a.bmp", "a.bmp.png"], pictures=True)
 
 
 @pytest.mark.parametrize("form", ["cvat", "label-studio", "voc"])

@@ -20,7 +20,7 @@ from cascade_rcnn.engine.progress import ProgressBar
 from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.files import NoRoomError, remove_leftovers, replacing
 from cascade_rcnn.images.decoding import file_holds_more, file_is_dark
-from cascade_rcnn.images.folders import JOURNAL, PICTURES, inside
+from cascade_rcnn.images.folders import JOURNAL, PICTURES, picture_of
 from cascade_rcnn.images.tensors import read_image
 from cascade_rcnn.passes import Detect, Found
 from cascade_rcnn.passes.interface import to_numpy
@@ -110,7 +110,7 @@ def _entry(one: Chosen, image: Tensor, found: Found, job: PredictionJob) -> Entr
     if job.pictures:
         try:
             shown = to_supervision(to_numpy(found), job.class_names, job.shown)
-            _save_picture(draw(image.permute(1, 2, 0).numpy(), shown), job.output / PICTURES / inside(one.name))
+            _save_picture(draw(image.permute(1, 2, 0).numpy(), shown), job.output / PICTURES / picture_of(one.name))
         except NoRoomError:  # there is none for other pictures and results, either
             raise
         except Exception as error:  # noqa: BLE001  for example, a name that is too long
@@ -120,8 +120,6 @@ def _entry(one: Chosen, image: Tensor, found: Found, job: PredictionJob) -> Entr
 
 
 def _save_picture(picture: PIL.Image.Image, path: Path) -> None:
-    """Save a picture under the name of its image; formats other than JPEG and PNG become PNG."""
-    jpeg = path.suffix.lower() in (".jpg", ".jpeg")
-    path = path if jpeg or path.suffix.lower() == ".png" else path.with_name(f"{path.name}.png")
+    png = path.suffix.lower() == ".png"
     with replacing(path) as aside:
-        picture.save(aside, **({"format": "JPEG", "quality": 92} if jpeg else {"format": "PNG"}))
+        picture.save(aside, **({"format": "PNG"} if png else {"format": "JPEG", "quality": 92}))

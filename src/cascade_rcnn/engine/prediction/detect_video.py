@@ -2,11 +2,12 @@
 
 As with images, the detections of each frame are recorded before the next batch starts (`journal.py`). The annotated
 video is drawn from these records, so that a call that continues an interrupted one does not process earlier frames
-again. After Ctrl-C, there is a video of the frames so far.
+again. After Ctrl-C, there is a video of the frames so far; if it would have fewer frames than were recorded, an
+existing one is kept.
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -98,7 +99,7 @@ def _run(
 ) -> None:
     name = frames.clip.name
     remaining = iter(frames)
-    with ExitStack() as stack:
+    with suppress(_Shorter), ExitStack() as stack:
         bar = stack.enter_context(ProgressBar("predict", frames.total, shown=True))
         writer: VideoWriter | None = None
         while not stop.asked and (batch := list(islice(remaining, job.batch_size))):
@@ -110,6 +111,12 @@ def _run(
                 if writer is not None:
                     writer.write(_drawn(frame.pixels, entry, job), frame.time - frames.clip.start)
             bar.advance(len(batch), "")
+        if summary.done + summary.before < journal.number and (job.output / VIDEO).exists():
+            raise _Shorter
+
+
+class _Shorter(Exception):  # noqa: N818  only leaves the blocks above
+    """The new video has fewer frames than earlier calls have recorded, and must not replace theirs."""
 
 
 def _entries(

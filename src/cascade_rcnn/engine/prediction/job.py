@@ -117,8 +117,9 @@ class PredictionJob:
         return best
 
     def check_names(self, names: Iterable[str]) -> None:
-        """Raise UserError if a format to be written cannot represent images of these names; iterate over all."""
-        check_names(self.formats if self.overwrite else all_formats(self.formats, self.output), names)
+        """Raise UserError if pictures or a format to be written cannot hold images of these names; iterate over all."""
+        formats = self.formats if self.overwrite else all_formats(self.formats, self.output)
+        check_names(formats, names, pictures=self.pictures)
 
     def write_formats(self, journal: Journal) -> list[Path]:
         """Write the files in other formats, and return their paths."""

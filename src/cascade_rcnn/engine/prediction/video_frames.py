@@ -27,6 +27,7 @@ from cascade_rcnn.text import storable
 
 _LIVE = ("rtsp", "rtmp", "rtmps", "rtp", "udp", "tcp", "srt")
 _URL = re.compile(r"(\w+)://")
+_LONGEST_NAME = 230  # bytes, of the 255 that most file systems allow
 _USUAL_RATE = 25  # frames per second, for streams that do not specify a rate
 _BT709, _LIMITED = 1, 1  # FFmpeg's numbers of colours as in HD, and of a range of 16 to 235
 
@@ -50,9 +51,12 @@ class Clip:
 
     @property
     def name(self) -> str:
-        """The name of the video in results: without folder, suffix and, of a URL, its query."""
+        """The name of the video in results: without folder, suffix and, of a URL, its query.
+
+        The end of a long name is cut off, as files are named after the video and the numbers of its frames.
+        """
         path = urlsplit(self.source).path if _URL.match(self.source) else self.source
-        return storable(Path(path).stem) or "camera"
+        return storable(Path(path).stem).encode()[:_LONGEST_NAME].decode(errors="ignore") or "camera"
 
     @property
     def is_live(self) -> bool:

@@ -15,6 +15,7 @@ from cascade_rcnn.engine.prediction.formats.voc import write_voc, xml_of
 from cascade_rcnn.engine.prediction.formats.yolo import text_of, write_yolo
 from cascade_rcnn.engine.prediction.journal import Journal
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.images.folders import picture_of
 from cascade_rcnn.text import storable
 
 Format: TypeAlias = Literal["coco", "cvat", "label-studio", "parquet", "voc", "yolo"]
@@ -67,17 +68,21 @@ def check_formats(formats: Sequence[Format]) -> None:
         needs_parquet()
 
 
-def check_names(formats: Sequence[Format], names: Iterable[str]) -> None:
-    """Raise UserError if two of these images would share a file in one of the formats: before detection, not after."""
-    owners: dict[tuple[Format, Path], str] = {}
+def check_names(formats: Sequence[Format], names: Iterable[str], *, pictures: bool = False) -> None:
+    """Raise UserError if two of these images would share a file in one of the formats, or an annotated picture.
+
+    It is for use before detection, not after.
+    """
+    files = {f"format {form}": (_FILES[form], "choose another format") for form in formats if form in _FILES}
+    if pictures:
+        files["pictures"] = picture_of, "do without pictures (--no-pictures)"
+    owners: dict[tuple[str, Path], str] = {}
     for name in names:
-        for form in set(formats) & _FILES.keys():
-            path = _FILES[form](name)
-            if (other := owners.setdefault((form, path), name)) != name:
-                raise UserError(
-                    f"format {form}: {other} and {name} would share the file {path.name}, which is named after the "
-                    "image without its suffix; rename one of them, or choose another format"
-                )
+        for kind, (file_of, otherwise) in files.items():
+            path = file_of(name)
+            if (other := owners.setdefault((kind, path), name)) != name:
+                what = f"{other} and {name} would share the file {path.name}"
+                raise UserError(f"{kind}: {what}; rename one of them, or {otherwise}")
 
 
 def _write(form: Format, journal: Journal, categories: Sequence[Category], output: Path, least: Least) -> Path:
