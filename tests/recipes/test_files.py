@@ -58,6 +58,12 @@ def test_the_short_forms_of_older_recipes_and_absent_settings_are_read(tmp_path)
     ]
 
 
+@pytest.mark.parametrize("written", ["Infinity", "null"])
+def test_no_clipping_is_written_as_json_and_read_as_older_recipes_have_it(tmp_path, written):
+    (tmp_path / "recipe.json").write_text(f'{{"optimizer": {{"clip_norm": {written}}}}}')
+    assert read_recipe(tmp_path / "recipe.json").optimizer.clip_norm is None
+
+
 def test_nested_settings_become_dotted_names():
     settings = {"epochs": 2, "optimizer": {"lr": 1, "drops": [0.5]}, "data": {}}
     assert flattened(settings) == {"epochs": 2, "optimizer.lr": 1, "optimizer.drops": [0.5]}

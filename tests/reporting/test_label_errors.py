@@ -16,12 +16,13 @@ def test_a_confident_detection_without_an_object(scene):
     (found,) = suspects(scene(TRUTH, [*RIGHT, (1, 120, 120, 30, 20, 0.8, 1), (0, 120, 120, 30, 20, 0.6, 1)]))
     assert found[:3] == ("unlabelled", 1, pytest.approx((120, 120, 30, 20)))
     assert (found.found, found.true, found.score) == ("cat", "", pytest.approx(0.8))
+    assert found.annotation_id is None
 
 
 def test_another_class(scene):
     (found,) = suspects(scene(TRUTH, [RIGHT[0], (1, 10, 10, 40, 40, 0.8, 1)]))
     assert found[:2] == ("class", 1)
-    assert (found.found, found.true) == ("cat", "dog")
+    assert (found.found, found.true, found.annotation_id) == ("cat", "dog", 2)
 
 
 def test_an_object_that_nothing_comes_near(scene):
@@ -29,4 +30,4 @@ def test_an_object_that_nothing_comes_near(scene):
     truth = [*TRUTH, (1, 100, 100, 40, 40, 1), (0, 100, 100, 40, 40, 1, 1)]
     (found,) = suspects(scene(truth, [*RIGHT, (1, 120, 100, 40, 40, 0.02, 2)]))
     assert found[:3] == ("never found", 1, (100, 100, 40, 40))
-    assert (found.true, found.score) == ("cat", pytest.approx(1 / 3))
+    assert (found.true, found.score, found.annotation_id) == ("cat", pytest.approx(1 / 3), 3)

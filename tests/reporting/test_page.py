@@ -100,6 +100,11 @@ def test_the_numbers_are_json(analysis):
     assert values["metrics"]["ap"] == pytest.approx(analysis.evidence.metrics.ap)
     assert values["threshold"]["threshold"] == 0.5
     assert {one["kind"] for one in values["suspects"]} == {"unlabelled", "class", "never found"}
+    assert {(one["image"], one["image_id"], one["annotation_id"]) for one in values["suspects"]} == {
+        ("1.png", 12, None),
+        ("0.png", 11, 2),
+        ("2.png", 13, 4),
+    }
     assert values["images"]["1.png"]["wrong"] == 1
     assert values["stages"]["rows"][0]["ap"] == 0.5
 

@@ -3,6 +3,7 @@
 Every field is a flag of `cascade-rcnn train RECIPE --...`.
 """
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
@@ -60,12 +61,17 @@ class OptimizerConfig:
     lr_batch: int = 16
     momentum: float = 0.9  # of SGD
     weight_decay: float = 1e-4
-    clip_norm: float = 35.0  # maximum gradient norm
+    clip_norm: float | None = 35.0  # maximum gradient norm; None: no clipping
     warmup_steps: int = 500  # updates with linearly increasing learning rate
     warmup_factor: float = 0.001  # fraction of the learning rate at the first update
     layer_decay: float = 1.0  # learning rate of each backbone layer relative to the next one
     schedule: Literal["step", "cosine"] = "step"
     drops: tuple[float, ...] = (2 / 3, 11 / 12)  # step: divide the learning rate by 10 after these fractions of the run
+
+    def __post_init__(self) -> None:
+        """Take an infinite norm, which JSON lacks, for none."""
+        if self.clip_norm == math.inf:
+            object.__setattr__(self, "clip_norm", None)
 
 
 @dataclass(frozen=True, kw_only=True)

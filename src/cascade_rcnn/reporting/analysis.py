@@ -72,7 +72,10 @@ class Analysis:
             "thresholds": _plain(self.thresholds),
             "best_thresholds": _plain(self.best),
             "images": images,
-            "suspects": [_plain(one) | {"image": truth.file_names[one.image]} for one in self.suspects],
+            "suspects": [
+                _plain(one) | {"image": truth.file_names[one.image], "image_id": int(truth.image_ids[one.image])}
+                for one in self.suspects
+            ],
             "stages": _plain(self.stages),
             "curves": _plain(self.training.curves) if self.training else None,
         }

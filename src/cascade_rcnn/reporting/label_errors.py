@@ -23,6 +23,7 @@ class Suspect(NamedTuple):
     found: str  # class of the detection, or ""
     true: str  # class in the annotations, or ""
     score: float  # of the detection; for "never found", the highest IoU of any detection with the object
+    annotation_id: int | None  # of the object; None for "unlabelled"
 
 
 def suspects(evidence: Evidence) -> list[Suspect]:
@@ -44,7 +45,9 @@ def _disagreements(evidence: Evidence) -> list[Suspect]:
         kind: Kind = "unlabelled" if one["type"] == "missing_annotation" else "class"
         box = evidence.found[rows[one["dt_id"] - 1], 1:5].tolist()
         true = one["gt_category"] or ""
-        listed.append(Suspect(kind, image_of[one["image_id"]], tuple(box), one["dt_category"], true, one["dt_score"]))
+        identity = None if kind == "unlabelled" else int(evidence.truth.ids[one["gt_id"] - 1])
+        image = image_of[one["image_id"]]
+        listed.append(Suspect(kind, image, tuple(box), one["dt_category"], true, one["dt_score"], identity))
     return sorted(listed, key=lambda one: -one.score)
 
 
@@ -54,11 +57,11 @@ def _never_found(evidence: Evidence) -> list[Suspect]:
     listed = []
     for i, nearest in enumerate(_nearest(evidence)):
         rows = truth.rows(i)
-        for box, label, ignored, iou in zip(
-            truth.boxes[rows].tolist(), truth.labels[rows].tolist(), truth.ignore[rows].tolist(), nearest, strict=True
-        ):
+        columns = (one[rows].tolist() for one in (truth.boxes, truth.labels, truth.ignore, truth.ids))
+        for box, label, ignored, identity, iou in zip(*columns, nearest, strict=True):
             if not ignored and iou < _NEAR:
-                listed.append(Suspect("never found", i, tuple(box), "", evidence.names[label - 1], float(iou)))
+                name = evidence.names[label - 1]
+                listed.append(Suspect("never found", i, tuple(box), "", name, float(iou), identity))
     return sorted(listed, key=lambda one: -one.box[2] * one.box[3])
 
 

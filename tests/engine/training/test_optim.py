@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -6,6 +7,7 @@ import torch
 from cascade_rcnn import create_model
 from cascade_rcnn.config import ConvNeXtConfig, MViTConfig, SwinConfig, ViTConfig
 from cascade_rcnn.engine.training.optim import (
+    clip_norm,
     learning_rate,
     make_optimizer,
     moving_average,
@@ -42,6 +44,10 @@ def test_cosine_schedule_by_hand():
     cosine = replace(STEP, schedule="cosine", warmup_steps=0)
     rates = [learning_rate(cosine, step, 100, 16) for step in (0, 50, 100)]
     assert rates == pytest.approx([0.02, 0.01, 0.0])
+
+
+def test_no_clipping_is_an_infinite_norm():
+    assert (clip_norm(OptimizerConfig(clip_norm=None)), clip_norm(OptimizerConfig(clip_norm=2))) == (math.inf, 2)
 
 
 def test_rate_is_linear_in_the_batch():

@@ -90,7 +90,7 @@ def _update(state: TrainingState, losses: dict[str, Tensor], seen: list[int], *,
     norm = state.fabric.clip_gradients(
         state.wrapped,  # type: ignore[arg-type]
         state.optimizer,
-        max_norm=state.recipe.optimizer.clip_norm,
+        max_norm=optim.clip_norm(state.recipe.optimizer),
         error_if_nonfinite=False,
     )
     finite = torch.stack(list(losses.values())).isfinite().all()

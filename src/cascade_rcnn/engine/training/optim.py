@@ -54,6 +54,11 @@ def _layer_multipliers(backbone: Any, decay: float) -> dict[nn.Parameter, float]
     return {p: decay ** (len(layers) - k) for k, layer in enumerate(layers) for p in layer.parameters()}
 
 
+def clip_norm(config: OptimizerConfig) -> float:
+    """Return the maximum gradient norm, which is infinite without clipping."""
+    return math.inf if config.clip_norm is None else config.clip_norm
+
+
 def make_optimizer(groups: list[dict], config: OptimizerConfig, *, fused: bool = True) -> torch.optim.Optimizer:
     """Make an optimizer, SGD with momentum or AdamW; call `set_learning_rate` before each of its steps.
 

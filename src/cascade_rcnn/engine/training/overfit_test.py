@@ -94,7 +94,7 @@ def _learn(state: TrainingState, model: Detector, batches: list[Batch], until: f
                 found = model(images, targets)
                 scaler.scale(torch.stack(list(found.values())).sum()).backward()
             scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+            nn.utils.clip_grad_norm_(model.parameters(), optim.clip_norm(config))
             scaler.step(optimizer)
             scaler.update()
             optimizer.zero_grad()

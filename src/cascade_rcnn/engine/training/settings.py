@@ -46,8 +46,8 @@ def check_numbers(recipe: Recipe) -> None:
         raise UserError(
             f"optimizer.layer_decay is {optimizer.layer_decay}; give a fraction, such as 0.7, or 1 for none"
         )
-    if not optimizer.clip_norm > 0:
-        raise UserError(f"optimizer.clip_norm is {optimizer.clip_norm}; give more than 0 (inf: no clipping)")
+    if optimizer.clip_norm is not None and not optimizer.clip_norm > 0:
+        raise UserError(f"optimizer.clip_norm is {optimizer.clip_norm}; give more than 0, or None for no clipping")
     if recipe.ema is not None and not 0 < recipe.ema < 1:
         raise UserError(f"ema is {recipe.ema}; give a decay between 0 and 1, such as 0.998, or None")
 
