@@ -105,15 +105,19 @@ def test_hostile_requests_get_their_own_answer(served):
     assert 'cascade_rcnn_requests_total{status="413"} 1.0' in metrics
 
 
+def children(process) -> dict[int, bytes]:
+    """Return the command lines of the processes that a process has started, by their ids."""
+    return {
+        int(path.parent.name): path.with_name("cmdline").read_bytes()
+        for path in Path("/proc").glob("[0-9]*/stat")
+        if path.read_text().rpartition(")")[2].split()[1] == str(process.pid)
+    }
+
+
 def test_a_worker_that_dies_is_started_again(served):
     url, process = served
     photo = Path(PHOTO).read_bytes()
-    (worker,) = [
-        int(path.parent.name)
-        for path in Path("/proc").glob("[0-9]*/stat")
-        if path.read_text().rpartition(")")[2].split()[1] == str(process.pid)
-        and b"spawn_main" in path.with_name("cmdline").read_bytes()
-    ]
+    (worker,) = [number for number, line in children(process).items() if b"spawn_main" in line]
     os.kill(worker, signal.SIGKILL)
     for _ in range(60):
         time.sleep(1)
@@ -123,3 +127,11 @@ def test_a_worker_that_dies_is_started_again(served):
         except OSError:
             continue
     pytest.fail("no answer after the worker died")
+
+
+def test_the_service_ends_if_its_http_server_dies(served):
+    """It comes last, as nothing can be asked afterwards."""
+    _, process = served
+    forked = [number for number, line in children(process).items() if b"serve\0starter" in line]
+    os.kill(max(forked), signal.SIGKILL)  # the other one, LitServe's manager of shared objects, was started before
+    assert process.wait(60) == 1

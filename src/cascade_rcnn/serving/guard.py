@@ -6,6 +6,7 @@ import os
 import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -64,6 +65,7 @@ class Guard:
 
     async def _guarded(self, scope: Message, receive: Receive, send: Send) -> None:
         headers = {name.lower(): value for name, value in scope["headers"]}
+        body = await self._body(headers, receive)
         media, semicolon, parameters = headers.get(b"content-type", b"").partition(b";")
         kind = media.strip().lower()
         if scope["query_string"]:
@@ -73,7 +75,6 @@ class Guard:
         # LitServe only recognises the media type in lower case; parameters, such as the boundary, keep their case.
         others = [(name, value) for name, value in scope["headers"] if name.lower() != b"content-type"]
         scope = {**scope, "headers": [*others, (b"content-type", kind + semicolon + parameters)]}
-        body = await self._body(headers, receive)
         if body is None:
             return await _reject(send, 413, f"the request is larger than {self.max_bytes / 1e6:g} MB")
         if kind == b"application/json" and not _is_object(body):
@@ -88,18 +89,34 @@ class Guard:
         return None
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
-        """Return the body, None if it is too large."""
+        """Return the body, None if it is too large.
+
+        The rest of that is received, too, unless it takes too long: a client that is still sending when the connection
+        is closed sees an error instead of the answer. A client that asks first (Expect) gets the answer at once.
+        """
         declared = headers.get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > self.max_bytes:
+        too_large = declared.isdigit() and int(declared) > self.max_bytes
+        if too_large and b"expect" in headers:
             return None
-        body = bytearray()
-        while True:
-            message = await receive()
-            body += message.get("body", b"")
-            if len(body) > self.max_bytes:
-                return None
-            if not message.get("more_body", False):
-                return bytes(body)
+        body, more = bytearray(), True
+        while more and not too_large:
+            more = await _part(receive, body)
+            too_large = len(body) > self.max_bytes
+        if not too_large:
+            return bytes(body)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.timeout):
+                while more:
+                    body.clear()
+                    more = await _part(receive, body)
+        return None
+
+
+async def _part(receive: Receive, body: bytearray) -> bool:
+    """Append the next part of a body; return whether there are more."""
+    message = await receive()
+    body += message.get("body", b"")
+    return message.get("more_body", False)
 
 
 def _has_key(scope: Message) -> bool:

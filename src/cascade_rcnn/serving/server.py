@@ -1,10 +1,12 @@
 """The service: one HTTP server in front of workers, each with its own model."""
 
 import logging
+import multiprocessing
 import os
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from cascade_rcnn.serving.guard import Guard
 _HOSTS = ("127.0.0.1", "0.0.0.0", "::")  # those that LitServe accepts
 _DEVICES = ("cpu", "cuda")  # kinds that the workers can use
 _WAITING = 2048  # connections before they are accepted, as in uvicorn
+_WATCHED = 1.0  # seconds between looks at the HTTP server's process
 _LEAST = 1e-3  # of limits, which at 0 would refuse every request
 
 
@@ -105,6 +108,8 @@ def serve(checkpoint: str | Path, *, host: str = "127.0.0.1", port: int = 8000, 
         server = make_server(checkpoint, **settings)
         print(f"http://{host}:{port}/predict  (also /health, /metrics; Ctrl-C to stop)", flush=True)
         os.register_at_fork(after_in_child=_default_signals)
+        ended, lost = threading.Event(), threading.Event()
+        threading.Thread(target=_watch, args=(ended, lost), daemon=True).start()
         try:
             server.run(
                 host=host,
@@ -116,6 +121,21 @@ def serve(checkpoint: str | Path, *, host: str = "127.0.0.1", port: int = 8000, 
             )
         finally:  # LitServe watches the workers in a thread, which reports an error when it outlives what it asks
             logging.getLogger("litserve").setLevel(logging.CRITICAL)
+            ended.set()
+        if lost.is_set():
+            raise UserError("the process that answers HTTP requests has died; start the service again")
+
+
+def _watch(ended: threading.Event, lost: threading.Event) -> None:
+    """Stop the service, as Ctrl-C does, if the process of its HTTP server dies, which LitServe does not notice."""
+    known: set[str] = set()
+    while not ended.wait(_WATCHED):
+        alive = {one.name for one in multiprocessing.active_children()}
+        if any(name.startswith("LitServer-") for name in known - alive):
+            lost.set()
+            os.kill(os.getpid(), signal.SIGINT)
+            return
+        known = alive
 
 
 def _listening(host: str, port: int) -> socket.socket:
