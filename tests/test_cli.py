@@ -585,6 +585,8 @@ def test_a_command_that_is_out_of_memory_ends_with_one_line(error, monkeypatch, 
     assert line.startswith("error: out of memory (")
     assert "allocate" in line
     assert line.endswith("use smaller images, a lower --batch-size or fewer --workers")
+    monkeypatch.setitem(cli._VERBS, "export", doctor)
+    assert fails(capsys, "export").endswith("; give a smaller --size")
 
 
 def test_a_folder_that_is_gone_is_reported(tmp_path, monkeypatch, capsys):

@@ -37,6 +37,12 @@ def test_draw_nothing_and_ground_truth():
     assert np.asarray(draw(image, truth)).any()
 
 
+def test_a_name_that_is_no_valid_text_is_drawn_escaped():
+    one = {"boxes": np.array([[100.0, 100, 300, 300]]), "scores": np.ones(1), "labels": np.array([1])}
+    a, b = (draw(np.zeros((400, 640, 3), np.uint8), to_supervision(one, [name], 0.0)) for name in ("\ud83d", "\\ud83d"))
+    assert np.array_equal(np.asarray(a), np.asarray(b))
+
+
 def test_the_first_class_is_drawn_in_red():
     image = np.zeros((640, 640, 3), np.uint8)
     one = {"boxes": np.array([[100.0, 100, 300, 300]]), "scores": np.ones(1), "labels": np.array([1])}

@@ -19,7 +19,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from benchmarks.against.setting import ANCHORS, BATCH, MAX_SIZE, MIN_SIZE, Contender, Detect, Setting, Tick, batches
 from cascade_rcnn.engine.predictor import Precision, autocast
-from cascade_rcnn.engine.training.optim import learning_rate, make_optimizer, moving_average
+from cascade_rcnn.engine.training.optim import clip_norm, learning_rate, make_optimizer, moving_average
 from cascade_rcnn.recipes import Recipe
 
 Build = Callable[[Path, int], FasterRCNN]
@@ -88,7 +88,7 @@ def from_model(build: Build, recipe: Recipe | None = None) -> Contender:
         optimizer, factor = _like_recipe(model, recipe, len(given)) if recipe else _reference(model, len(given))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         averaged = AveragedModel(model, multi_avg_fn=moving_average(recipe.ema)) if recipe and recipe.ema else None
-        limit = recipe.optimizer.clip_norm if recipe else math.inf
+        limit = clip_norm(recipe.optimizer) if recipe else math.inf
         for batch in given:
             samples = batch.samples()
             with autocast(_CPU, setting.precision):

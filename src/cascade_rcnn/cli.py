@@ -77,7 +77,7 @@ def _main(arguments: Sequence[str]) -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except (MemoryError, RuntimeError, ValueError) as error:
-        if (known := _explained(error)) is None:
+        if (known := _explained(error, arguments[0])) is None:
             raise
         _fail(known, 1)
 
@@ -92,7 +92,7 @@ def _prepare() -> None:
         os.environ["COLUMNS"] = str(_NARROWEST)
 
 
-def _explained(error: MemoryError | RuntimeError | ValueError) -> str | None:
+def _explained(error: MemoryError | RuntimeError | ValueError, command: str) -> str | None:
     """Return one line on errors of libraries that are not about the command itself; None for any other."""
     text = reason(error)
     if isinstance(error, ValueError):
@@ -103,7 +103,9 @@ def _explained(error: MemoryError | RuntimeError | ValueError) -> str | None:
     if "torchvision::" in text:  # mismatched builds: torchvision cannot even be imported
         return f"torchvision does not match this version of torch ({text}); run `cascade-rcnn doctor` for the fix"
     if is_out_of_memory(error):
-        return f"out of memory ({text[:120]}); use smaller images, a lower --batch-size or fewer --workers"
+        advice = "use smaller images, a lower --batch-size or fewer --workers"
+        advice = "give a smaller --size" if command == "export" else advice
+        return f"out of memory ({text[:120]}); {advice}"
     return None
 
 

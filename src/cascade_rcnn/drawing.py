@@ -12,6 +12,7 @@ import PIL.ImageDraw
 import PIL.ImageFont
 
 from cascade_rcnn.results import load_supervision
+from cascade_rcnn.text import storable
 
 if TYPE_CHECKING:
     import supervision
@@ -34,7 +35,7 @@ def draw(image: np.ndarray, detections: "supervision.Detections") -> PIL.Image.I
     picture, factor = _legible(image)
     mask = _resized(detections.mask, factor, picture.height, picture.width)
     shown = dataclasses.replace(detections, xyxy=detections.xyxy * factor, mask=mask)
-    labels = [str(name) for name in detections.data["class_name"]]
+    labels = [storable(str(name)) for name in detections.data["class_name"]]  # OpenCV crashes on surrogates
     if detections.tracker_id is not None:
         tracks = [f" #{track}" if track >= 0 else "" for track in detections.tracker_id]
         labels = [name + track for name, track in zip(labels, tracks, strict=True)]

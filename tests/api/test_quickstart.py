@@ -5,7 +5,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import PIL.Image
 import pytest
 
@@ -14,7 +13,6 @@ from cascade_rcnn.assets import CELLS, PHOTO, STARTER
 from cascade_rcnn.cli import main
 from cascade_rcnn.data import load_annotations
 from cascade_rcnn.engine.predictor import Predictor
-from cascade_rcnn.evaluation.matches import Matches
 from cascade_rcnn.files import read_json, write_json
 from cascade_rcnn.models.checkpoint import read_config
 from cascade_rcnn.recipes import RECIPES
@@ -85,21 +83,6 @@ def test_pictures_steps_and_a_second_run(done: tuple[Path, str], cells: Path, tm
         main([*step, *(brief if step[0] == "train" else [])])
     assert (tmp_path / "found" / "detections.json").is_file()
     assert (tmp_path / "runs" / "small" / "last.safetensors").is_file()
-
-
-def test_each_class_is_drawn_from_its_best_score_on():
-    """Class 1: 2 of 3 objects are found, at .9 and .4; class 2: the first detection is wrong; class 3: no detection."""
-    right = np.zeros((6, 10), bool)
-    right[[0, 2, 5], 0] = True
-    found = Matches(
-        image=np.zeros(6, np.int64),
-        label=np.array([1, 1, 1, 1, 2, 2]),
-        score=np.array([0.9, 0.2, 0.4, 0.3, 0.8, 0.1]),
-        right=right,
-        wrong=~right,
-        truth=np.array([[3, 1, 1]]),
-    )
-    assert quickstart.best_thresholds(found).tolist() == [0.4, 0.1, 1.0]
 
 
 def test_the_starter_finds_the_three_people():

@@ -61,7 +61,7 @@ def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--format", "voc", "a.jpg"), "'a.jpg' is not one of coco, cvat, label-studio, parquet, voc, yolo; give images"),
+        (("--format", "voc", "a.jpg"), "'a.jpg' is not one of coco, cvat, label-studio, parquet, voc, yolo; give"),
         (("--tta", "flip", "a.jpg"), "'a.jpg' is not one of flip; give images first"),
     ],
 )

@@ -164,6 +164,18 @@ def test_iou_losses_decode_by_the_statistics_and_are_zero_at_the_truth(kind):
 
 
 @pytest.mark.parametrize("kind", ["giou", "diou", "ciou", "iou", "bounded_iou"])
+@pytest.mark.parametrize("at", [0.0, 4000.0])
+def test_empty_boxes_have_a_finite_loss_and_gradient(kind, at):
+    shrunk, same = [0.0, 0, -200, -200], [0.0, 0, 0, 0]  # the first decodes to an empty box
+    deltas = torch.tensor([shrunk, [0.0, 0, 0, -200], same, same, shrunk], requires_grad=True)
+    truth = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10], [5, 5, 5, 5], [5, 5, 9, 5], [5, 5, 5, 5]])
+    risk = IoULoss(IoULossConfig(kind=kind))(deltas, BOX.expand(5, 4) + at, truth + at, BoxCoder((0,) * 4, (1,) * 4))
+    risk.sum().backward()
+    assert bool(risk.isfinite().all())
+    assert bool(deltas.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("kind", ["giou", "diou", "ciou", "iou", "bounded_iou"])
 def test_empty_boxes_that_are_masked_leave_no_trace(kind):
     deltas = torch.zeros(2, 4, requires_grad=True)
     boxes = torch.tensor([[0.0, 0, 10, 10], [5, 5, 5, 5]])

@@ -1,5 +1,7 @@
 """Lists of images and targets -> dense batches: sizes by hand, values, errors."""
 
+import warnings
+
 import pytest
 import torch
 from torchvision import tv_tensors
@@ -162,6 +164,27 @@ def test_targets_are_scaled_and_padded():
 def test_boxes_of_torchvision_know_their_format(form, values):
     boxes = tv_tensors.BoundingBoxes([values], format=form, canvas_size=(50, 100))  # pyright: ignore[reportCallIssue]
     assert dense([{"boxes": boxes, "labels": torch.tensor([2])}]).boxes.tolist() == [[[10, 20, 30, 40]]]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "noted"),
+    [
+        ([[0.1, 0.2, 0.5, 0.9]], True),
+        ([[0.1, 0.2, 0.5, 0.9], [0, 0, 30, 30]], False),
+        ([[0, 0, 1, 1]], False),  # as some users give for images without objects
+        ([], False),
+    ],
+)
+def test_fractions_of_the_image_are_noted(boxes, noted):
+    plain = module(min_size=None)
+    given = [target(boxes, [1] * len(boxes)), target([[0, 0, 1, 1]], [1])]
+    batch = plain([torch.ones(3, 40, 40)] * 2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        plain.targets(given, batch)
+    assert [str(one.message) for one in caught] == noted * [
+        "targets: all boxes of this batch lie within one pixel; give pixels, not fractions of the image"
+    ]
 
 
 def test_lists_and_arrays_are_targets_too():

@@ -24,12 +24,13 @@ from cascade_rcnn.engine.evaluate import run_predictor
 from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.predictor import Predictor
 from cascade_rcnn.engine.training.state import holds_state
-from cascade_rcnn.evaluation.matches import Matches, match
+from cascade_rcnn.evaluation.matches import match
 from cascade_rcnn.evaluation.metrics import Metrics
 from cascade_rcnn.files import read_json, replacing
 from cascade_rcnn.images.tensors import read_image
 from cascade_rcnn.passes.interface import to_numpy
 from cascade_rcnn.recipes import RECIPES
+from cascade_rcnn.reporting.thresholds import best
 from cascade_rcnn.results import to_supervision
 
 if TYPE_CHECKING:
@@ -76,12 +77,14 @@ def _find_people(output: Path) -> PIL.Image.Image:
 def _draw_cells(output: Path, truth: Annotations) -> PIL.Image.Image:
     """Draw detections next to the ground truth on held-out images, and return the picture with the most detections.
 
-    After only a few minutes of training, typical scores differ between classes, so each has its own threshold.
+    After only a few minutes of training, typical scores differ between classes, so each has its own threshold, the
+    one that reports recommend.
     """
     predictor = Predictor(output / "best.safetensors", device="cpu")
-    least = best_thresholds(match(truth, run_predictor(predictor, truth, 4, 0).rows))
-    names = truth.class_names
-    most, best = -1, None
+    matches, names = match(truth, run_predictor(predictor, truth, 4, 0).rows), truth.class_names
+    chosen = [best(matches, label) for label in range(1, len(names) + 1)]
+    least = np.array([1.0 if one is None else one.threshold for one in chosen])
+    most, picture = -1, None
     dataset = Dataset(truth)
     for i in range(min(_PICTURES, len(dataset))):
         image, target = dataset[i]
@@ -92,21 +95,9 @@ def _draw_cells(output: Path, truth: Annotations) -> PIL.Image.Image:
         right = draw(pixels, _without_scores(target, names))
         _save(side_by_side([left, right], ["predicted", "annotated"], _HEIGHT), output / "cells" / truth.path(i).name)
         if len(shown) > most:
-            most, best = len(shown), left
-    assert best is not None
-    return best
-
-
-def best_thresholds(matches: Matches) -> np.ndarray:
-    """Return the score threshold with the highest F1 at IoU 0.5 for each class, (M,)."""
-    found = []
-    for label, objects in enumerate(matches.truth.sum(axis=0).tolist(), start=1):
-        own = matches.label == label
-        order = np.argsort(-matches.score[own], kind="stable")
-        right, wrong = (x[own][order, 0].cumsum() for x in (matches.right, matches.wrong))
-        f1 = 2 * right / np.maximum(right + wrong + objects, 1)
-        found.append(matches.score[own][order][f1.argmax()] if len(f1) else 1.0)
-    return np.array(found)
+            most, picture = len(shown), left
+    assert picture is not None
+    return picture
 
 
 def _without_scores(target: Target, names: list[str]) -> "supervision.Detections":

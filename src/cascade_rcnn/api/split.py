@@ -2,12 +2,13 @@
 
 import os
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
 
 from cascade_rcnn.api.notes import tell
-from cascade_rcnn.arguments import as_path, check_number
+from cascade_rcnn.arguments import as_path, check_number, shown
 from cascade_rcnn.data import Annotations, check_images, load_annotations, save_coco
 from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.held_out import draw
@@ -49,9 +50,8 @@ def split(
     >>> len(training), len(validation), len(load_annotations("halves", split="val"))
     (3, 3, 3)
     """
-    check_number("fraction", fraction, 0, 1)
-    if fraction in (0, 1):
-        raise UserError(f"fraction is {fraction}; give a number between 0 and 1, such as 0.2")
+    if not isinstance(fraction, Real) or not 0 < fraction < 1:
+        raise UserError(f"fraction is {shown(fraction)}; give a number between 0 and 1, such as 0.2")
     check_number("seed", seed, 0, whole=True)
     check_only_of_files(data, images=images, split=split)
     files = _files(output)

@@ -41,13 +41,24 @@ class IoULoss:
             "bounded_iou": bounded_iou_loss,
             "giou": partial(ops.generalized_box_iou_loss, reduction="none"),
             "diou": partial(ops.distance_box_iou_loss, reduction="none"),
-            "ciou": partial(ops.complete_box_iou_loss, reduction="none"),
+            "ciou": ciou_loss,
         }
         self.config, self._loss = config, losses[config.kind]
 
     def __call__(self, deltas: Tensor, boxes: Tensor, truth: Tensor, coder: BoxCoder) -> Tensor:
         """Compute the loss per box: deltas, boxes, truth (..., 4) -> (...)."""
         return self.config.weight * self._loss(coder.decode(boxes, deltas), truth.float())
+
+
+def ciou_loss(found: Tensor, truth: Tensor) -> Tensor:
+    """Compute the CIoU loss with sides of at least 0.01 pixels, as that of a box without height is not finite.
+
+    Boxes (..., 4) -> (...).
+    """
+    from torchvision.ops import complete_box_iou_loss
+
+    found, truth = (torch.cat([x[..., :2], torch.maximum(x[..., 2:], x[..., :2] + 0.01)], -1) for x in (found, truth))
+    return complete_box_iou_loss(found, truth, reduction="none")
 
 
 def iou_loss(found: Tensor, truth: Tensor) -> Tensor:

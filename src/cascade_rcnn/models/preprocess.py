@@ -3,6 +3,7 @@
 Resizing, normalisation and padding are part of the model, as in torchvision's detectors.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -99,6 +100,9 @@ class Preprocess(nn.Module):
             if "iscrowd" in one:
                 crowd[k, :number] = one["iscrowd"].cpu().bool()
             self._check(k, boxes[k, :number], labels[k, :number])
+        if bool((boxes <= 1).all() & (boxes % 1 != 0).any()):
+            note = "targets: all boxes of this batch lie within one pixel; give pixels, not fractions of the image"
+            warnings.warn(note, stacklevel=2)
         scale = (images.sizes / images.original_sizes).flip(-1)
         boxes = boxes * scale.cpu().repeat(1, 2)[:, None]
         real = box_ops.nonempty(boxes)
