@@ -71,6 +71,12 @@ class Data:
         row = {"id": id, "image_id": 1, "category_id": 1, "bbox": [70, 70, SIDE, SIDE]}
         getattr(self, split)["annotations"].append(row | values)
 
+    def outline(self) -> None:
+        """Give every training object its box as its mask."""
+        for row in self.train["annotations"]:
+            x, y, width, height = row["bbox"]
+            row["segmentation"] = [[x, y, x + width, y, x + width, y + height, x, y + height]]
+
     def both(self) -> list[dict[str, Any]]:
         return [self.train, self.val]
 

@@ -2,6 +2,7 @@
 
 import torch
 
+from cascade_rcnn.config.augmentation import CopyPasteConfig
 from cascade_rcnn.data import load_annotations
 from cascade_rcnn.inspection.augmented import samples
 from cascade_rcnn.inspection.splits import read_split
@@ -29,6 +30,12 @@ def test_draws_differ_and_come_again(data):
     assert all((a.pixels == b.pixels).all() for a, b in zip(first, second, strict=True))
     assert [one.pixels.shape for one in first] == [(96, 128, 3), *[(64, 64, 3)] * 3]
     assert not (first[1].pixels == first[2].pixels).all()
+
+
+def test_objects_are_pasted_by_their_masks(data):
+    data.outline()
+    seen = data.look(augment=Recipe(augmentation=(CopyPasteConfig(),)))  # would refuse data without masks
+    assert seen.splits[0].annotations.segmentations is not None
 
 
 def test_images_that_cannot_be_used_are_left_out(data):

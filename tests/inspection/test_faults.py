@@ -10,6 +10,7 @@ import PIL.Image
 import pytest
 
 import cascade_rcnn
+from cascade_rcnn.api.look import look
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.inspection.findings import KINDS
 
@@ -124,6 +125,20 @@ def in_two_classes(data):
     data.box(category_id=2, bbox=[4, 10, 16, 16])
 
 
+@fault("misplaced_mask", 1, split="train", image="t1.jpg", annotation_id=101, label="toad", detail="mask [0, 0, 1, 1]")
+def mask_in_fractions(data):
+    data.outline()
+    data.train["annotations"][1]["segmentation"] = [[0, 0, 1, 0, 1, 1, 0, 1]]
+
+
+@fault("without_mask", 2, split="train", image="t1.jpg", annotation_id=101, label="toad")
+def unusable_masks(data):
+    data.outline()
+    data.box(id=90, iscrowd=1)  # it needs none
+    data.train["annotations"][1]["segmentation"] = [[34, 10, 50, 10]]
+    data.train["annotations"][2]["segmentation"] = []
+
+
 @fault("class_without_validation", 1, split="train", label="toad", detail="20 boxes in train, none elsewhere")
 def unmeasured(data):
     data.val["annotations"] = [row for row in data.val["annotations"] if row["category_id"] == 1]
@@ -232,6 +247,31 @@ def test_a_single_fault_is_found_and_nothing_else(data, name):
     record = seen.findings[0].records[0]
     assert {field: getattr(record, field) for field in first} == first
     assert seen.goes_wrong == (KINDS[code].severity == "wrong")
+
+
+def test_a_note_says_what_is_wrong_with_masks(data):
+    unusable_masks(data)
+    (note,) = (note for note in data.look().notes if "unusable" in note)
+    assert "1 of 41 segmentations are unusable" in note
+    assert "a polygon of 2 points, in t1.jpg" in note
+
+
+def test_masks_that_stop_a_training_are_a_note(data):
+    """Those of VOC: an image of colours instead of object numbers."""
+    for folder in ("Annotations", "JPEGImages", "SegmentationObject"):
+        (data.folder / folder).mkdir()
+    data.drawing(1).save(data.folder / "JPEGImages/a.jpg")
+    data.drawing(1).save(data.folder / "SegmentationObject/a.png")
+    box = "<bndbox><xmin>5</xmin><ymin>5</ymin><xmax>30</xmax><ymax>30</ymax></bndbox>"
+    size = f"<size><width>{data.width}</width><height>{data.height}</height></size>"
+    (data.folder / "Annotations/a.xml").write_text(
+        f"<annotation><filename>a.jpg</filename>{size}<object><name>frog</name>{box}</object></annotation>"
+    )
+    seen = look(data.folder)
+    assert [split.boxes for split in seen.splits] == [1]
+    (note,) = seen.notes
+    assert note.startswith("training a model with masks would stop: ")
+    assert "a.png: pixel values are not object numbers (mode RGB)" in note
 
 
 def test_a_training_set_without_boxes(data):

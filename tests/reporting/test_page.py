@@ -60,6 +60,7 @@ def test_it_says_what_was_measured(analysis, html):
     text = Page(html).text
     overall = analysis.evidence.metrics
     assert f"AP {100 * overall.ap:.1f} fewer than 10 images" in text  # instead of the interval
+    assert "metrics are those of boxes" in text  # also of a model with masks
     assert "Label more images" in text
     assert "stage 1 alone 50.0 60.0 40.0 10.0" in text
     assert "proposal 0.600 after stage 1 0.700 +0.100 after stage 2 0.800 +0.100" in text
@@ -118,6 +119,7 @@ def test_a_comparison(scene):
     parsed = Page(html)
     assert parsed.text.count("<second> is better than first: +") == 2  # headline and title
     assert len(parsed.pictures()) == 3
+    assert "metrics are those of boxes" in parsed.text
     assert "Won by <second> 3" in parsed.text
     assert len(parsed.ids) == len(set(parsed.ids))
 

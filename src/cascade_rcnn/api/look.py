@@ -1,6 +1,7 @@
 """Dataset inspection before training."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -142,13 +143,24 @@ def _loaded(
     read: dict[str, Annotations] = {}
     for name, given, split in parts:
         if isinstance(given, str | Path):
-            given = load_annotations(given, images, split, classes, bad_images="keep")
+            given = _with_masks(given, images, split, classes)
         if not isinstance(given, Annotations):
             raise _refused(given)
         read[name] = given
         classes = classes or given.class_names
     most = max((one.categories for one in read.values()), key=len)  # any may use a class that others only declare
     return {name: one.declaring(most) for name, one in read.items()}
+
+
+def _with_masks(
+    path: str | Path, images: str | Path | None, split: str | None, classes: Sequence[str] | None
+) -> Annotations:
+    """Read annotations with their masks; of those whose masks cannot be read, the rest, with a note."""
+    try:
+        return load_annotations(path, images, split, classes, masks=True, bad_images="keep")
+    except UserError as error:
+        plain = load_annotations(path, images, split, classes, bad_images="keep")  # the same error, if not of the masks
+        return replace(plain, notes=(*plain.notes, f"training a model with masks would stop: {error}"))
 
 
 def _training(names: Sequence[str]) -> str | None:

@@ -62,6 +62,16 @@ class Segmentations(PackedBytes):
         form = self.coco(a)
         return _rasterise(form, height, width) if isinstance(form, list) else form
 
+    def extents(self, sizes: np.ndarray) -> np.ndarray:
+        """Return the rectangles around the segmentations, XYWH (A, 4), NaN for objects without one.
+
+        `sizes` (A, 2) are the height and width of each object's image.
+        """
+        found = np.full((len(self), 4), np.nan)
+        for a in np.flatnonzero(self.has()).tolist():
+            found[a] = _extent(self.read(a), *sizes[a].tolist())
+        return found
+
     def masks(self, rows: Iterable[int], height: int, width: int) -> Masks:
         """Decode the masks of objects in one image; objects without a segmentation get an empty mask."""
         nothing = RLE(counts=rle.to_string(np.array([height * width])))
@@ -95,17 +105,21 @@ def usable(
     notes = [f"{absent} of {len(texts)} objects have no segmentation; {_AS_CROWDS}"] if absent else []
     if broken:
         notes.append(f"{broken} of {len(texts)} segmentations are unusable; {_AS_CROWDS} (first: {first})")
-    return Segmentations.of(kept), notes + _misplaced(extents, boxes, names, images)
+    return Segmentations.of(kept), notes + _note_of_misplaced(extents, boxes, names, images)
 
 
-def _misplaced(extents: np.ndarray, boxes: np.ndarray, names: Sequence[str], images: np.ndarray) -> list[str]:
-    """Return a note on masks of which most is outside the box, both XYWH (A, 4); NaN is no mask.
+def misplaced(extents: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Return the rows of masks of which most is outside the box, both XYWH (A, 4); NaN is no mask.
 
     Both are widened by half a pixel, as masks consist of whole pixels and may be thin.
     """
     (low, high), (box_low, box_high) = ((x[:, :2] - 0.5, x[:, :2] + x[:, 2:] + 0.5) for x in (extents, boxes))
     shared = (np.minimum(high, box_high) - np.maximum(low, box_low)).clip(min=0)
-    rows = np.flatnonzero((shared / (high - low)).prod(axis=1) < 0.5)
+    return np.flatnonzero((shared / (high - low)).prod(axis=1) < 0.5)
+
+
+def _note_of_misplaced(extents: np.ndarray, boxes: np.ndarray, names: Sequence[str], images: np.ndarray) -> list[str]:
+    rows = misplaced(extents, boxes)
     if not len(rows):
         return []
     mask, box = (", ".join(f"{value:g}" for value in table[rows[0]]) for table in (extents, boxes))

@@ -125,6 +125,13 @@ KINDS: dict[str, Kind] = {
         "Boxes of different classes nearly coincide (IoU above 0.95), and the model is trained on both.",
         "Choose one class, unless objects may have both.",
     ),
+    "misplaced_mask": Kind(
+        "look",
+        "mask",
+        "Masks mostly outside their box",
+        "One of the two is wrong: polygons are x, y in pixels, not fractions, and run lengths go down the columns.",
+        "Check the first ones, and how the file was converted.",
+    ),
     "class_without_validation": Kind(
         "look",
         "class",
@@ -218,6 +225,13 @@ KINDS: dict[str, Kind] = {
         "Very elongated boxes",
         "One side is more than 20 times as long as the other. Such boxes are hard to learn, and often mistakes.",
         "Check the first ones.",
+    ),
+    "without_mask": Kind(
+        "info",
+        "object",
+        "Objects without a usable mask, although others have one",
+        "Training and evaluation of masks ignore them like crowds. Boxes alone are trained as usual.",
+        "The notes say what is wrong with the first unusable one.",
     ),
     "empty_image": Kind(
         "info",

@@ -15,6 +15,7 @@ from cascade_rcnn.inspection.classes import ClassCount, class_findings, count_cl
 from cascade_rcnn.inspection.files import file_findings
 from cascade_rcnn.inspection.findings import SEVERITIES, Finding, Record, Severity, sorted_findings
 from cascade_rcnn.inspection.labels import SplitDetections, label_findings
+from cascade_rcnn.inspection.masks import mask_findings
 from cascade_rcnn.inspection.sizes import GOOD, Bin, Sizes, measure, size_findings
 from cascade_rcnn.inspection.splits import Split, training_of
 from cascade_rcnn.text import count, printable
@@ -159,6 +160,7 @@ def inspect(
     findings = [
         *file_findings(splits),
         *box_findings(splits),
+        *mask_findings(splits),
         *class_findings(splits, classes),
         *size_findings(splits, sizes, config.inference.max_detections),
         *label_findings(found),
