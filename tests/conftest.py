@@ -8,6 +8,7 @@ import runpy
 import shutil
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,12 @@ gc.disable()  # until everything is imported
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+with suppress(ImportError):  # the tests for a GPU do without it
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("any machine")  # which may be slow, or busy
 
 TOGETHER = {"export", "cascade_rcnn_study"}  # folders whose tests share expensive fixtures: one process runs each
 

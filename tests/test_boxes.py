@@ -23,7 +23,7 @@ def test_the_corners_of_coco_s_boxes_keep_their_precision():
 
 
 @given(st.lists(st.tuples(box, box), min_size=1, max_size=8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_decoding_inverts_encoding(pairs):
     """Only where no side grows by more than the clamp of 62.5, which sides of 1 to 900 can exceed."""
     boxes = torch.tensor([p for p, _ in pairs])
@@ -35,7 +35,7 @@ def test_decoding_inverts_encoding(pairs):
 
 
 @given(st.lists(box, min_size=1, max_size=5), st.lists(box, min_size=1, max_size=5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_iou_is_symmetric_bounded_and_one_with_itself(a, b):
     a, b = torch.tensor(a), torch.tensor(b)
     overlap = box_ops.iou(a, b)

@@ -32,7 +32,7 @@ def assert_tight(masks: Masks) -> None:
 
 
 @given(dense_masks(), st.integers(0, 2**16))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_encoded_masks_are_the_dense_ones(dense, seed):
     masks = Masks.encode(dense)
     assert_tight(masks)
@@ -52,7 +52,7 @@ def test_encoded_masks_are_the_dense_ones(dense, seed):
 
 
 @given(dense_masks(), st.integers(-20, 20), st.integers(-20, 20), st.integers(1, 50), st.integers(1, 50))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_geometry_is_that_of_the_dense_masks(dense, top, left, height, width):
     masks = Masks.encode(dense)
     expected = {

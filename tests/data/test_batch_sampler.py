@@ -22,7 +22,7 @@ def _indices(sampler: AspectBatchSampler) -> list[list[int]]:
     return [[index for index, *_ in batch] for batch in sampler]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     landscape=st.integers(0, 30),
     portrait=st.integers(0, 30),

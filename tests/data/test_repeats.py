@@ -30,7 +30,7 @@ def test_factors_are_square_roots_of_how_much_too_rare_a_class_is(make_annotatio
     assert repeat_factors(rare, 0.0) is None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(factors=st.lists(st.floats(1, 6), min_size=1, max_size=30), seed=st.integers(0, 2**32))
 def test_every_image_is_there_about_as_often_as_its_factor(factors, seed):
     factors = np.array(factors)

@@ -166,7 +166,7 @@ image_id = st.sampled_from([0, 3, 11])
 category_id = st.sampled_from([7, 2])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     truth=st.lists(st.tuples(image_id, category_id, box, st.booleans()), max_size=8),
     found=st.lists(

@@ -21,7 +21,7 @@ def test_every_kind_has_a_builder():
     assert set(BUILDERS) == set(AugmentationConfig.__args__)  # type: ignore[attr-defined]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     words=st.lists(st.sampled_from(SURE), min_size=1, max_size=4),
     shape=st.tuples(st.integers(20, 60), st.integers(20, 60)),
