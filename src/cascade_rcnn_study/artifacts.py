@@ -53,7 +53,7 @@ def choose(names: Iterable[str]) -> list[Artifact]:
     """Return tables and figures by name; `all` means the paper's. Raises UserError for an unknown name."""
     names = list(names)
     if not names:
-        raise UserError(f"give the tables and figures to run: {', '.join(ARTIFACTS)}, or all")
+        raise UserError(f"give the tables and figures to run, before all flags: {', '.join(ARTIFACTS)}, or all")
     for name in names:
         if name != "all" and name not in ARTIFACTS:
             hint = nearest(name, list(ARTIFACTS))

@@ -73,8 +73,12 @@ def _render(output: Path, asked: Iterable[str], resamples: int) -> None:
 
 
 def _plan_or_run(verb: str, arguments: list[str]) -> None:
+    from cascade_rcnn_study.artifacts import choose
+
     number = next((k for k, text in enumerate(arguments) if text.startswith("-")), len(arguments))
     names, flags = arguments[:number], arguments[number:]
+    if not names and not {"-h", "--help"} & set(flags):
+        choose(names)  # fails, and says what belongs before the flags
     default, flags = _take_recipe(flags)
 
     def study(
@@ -97,9 +101,8 @@ def _plan_or_run(verb: str, arguments: list[str]) -> None:
             resamples: Number of bootstrap resamples (of validation images and seeds) for the confidence intervals.
         """
         if family_weights and len(family_weights) != len(families):
-            raise UserError(
-                f"{len(families)} families, but {len(family_weights)} family-weights; give one file for each family"
-            )
+            numbers = f"{len(families)} and {len(family_weights)}"
+            raise UserError(f"families and family-weights differ in number, {numbers}; give one file for each family")
         weights = family_weights or (recipe.weights_backbone,) * len(families)
         check_number("resamples", resamples, 1, whole=True)
         found = _study(names, recipe, seeds, dict(zip(families, weights, strict=True)), sample_images)

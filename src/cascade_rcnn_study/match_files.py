@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from cascade_rcnn.data import Annotations
-from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.matches import Matches, match
 from cascade_rcnn.evaluation.metrics import IOU_THRESHOLDS
 from cascade_rcnn.files import replacing
+from cascade_rcnn_study.run_files import damaged
 
 _BITS = 1 << np.arange(len(IOU_THRESHOLDS), dtype=np.uint16)
 
@@ -38,4 +38,4 @@ def read_matches(path: Path) -> Matches:
             image, label, truth = (file[name].astype(np.int64) for name in ("image", "label", "truth"))
             return Matches(image, label, file["score"].astype(np.float64), right, wrong, truth)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: not readable ({error}); copy it again, or delete it and rerun the study") from None
+        raise damaged(path, str(error)) from None

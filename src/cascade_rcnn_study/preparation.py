@@ -9,8 +9,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.architectures import has_masks
 from cascade_rcnn_study.comparability import check_comparable
 from cascade_rcnn_study.study import PlannedRun, Study, planned_runs
-from cascade_rcnn_study.study_folder import RECORD
-from cascade_rcnn_study.training_record import Record, check_reusable, data_id, planned_record
+from cascade_rcnn_study.training_record import check_reusable, data_id, planned_record, read_records
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,7 @@ class PreparedStudy:
 
 def prepare_study(study: Study) -> PreparedStudy:
     """Plan the runs and read the data. Raises UserError for anything that would make a run fail later."""
+    trained = read_records(study.folder)
     runs = planned_runs(study)
     if not study.base.data.train or not study.base.data.val:
         raise UserError("a study needs data: give --data.train ANNOTATIONS and --data.val ANNOTATIONS")
@@ -35,7 +35,6 @@ def prepare_study(study: Study) -> PreparedStudy:
     for run in runs:
         check_reusable(run.folder, run.recipe, data)
     untrained = [run for run in runs if not run.folder.is_trained]
-    trained: list[Record] = [run.read(RECORD) for run in study.folder.trained()]  # type: ignore[misc]
     planned = [planned_record(run.folder, run.recipe, train_set, val) for run in untrained]
     check_comparable([*trained, *planned], study.folder.runs)  # as the report does at the end
     for recipe in {run.variant.name: run.recipe for run in untrained}.values():

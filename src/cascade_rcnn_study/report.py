@@ -20,10 +20,10 @@ from cascade_rcnn_study.figures import Figure
 from cascade_rcnn_study.html_report import html_page
 from cascade_rcnn_study.markdown_report import markdown_page
 from cascade_rcnn_study.report_sections import TextTable, figure_section, table_section
-from cascade_rcnn_study.study_folder import RECORD, StudyFolder
+from cascade_rcnn_study.study_folder import StudyFolder
 from cascade_rcnn_study.table_rows import RowBuilder
 from cascade_rcnn_study.tables import TABLES, Table
-from cascade_rcnn_study.training_record import Record
+from cascade_rcnn_study.training_record import Record, read_records
 
 
 def render(output: Path, asked: Iterable[str] = (), resamples: int = RESAMPLES) -> Path:
@@ -33,7 +33,7 @@ def render(output: Path, asked: Iterable[str] = (), resamples: int = RESAMPLES) 
     """
     check_report(output)
     folder, asked, report = StudyFolder(output), set(asked), output / "report"
-    records: list[Record] = [run.read(RECORD) for run in folder.trained()]  # type: ignore[misc]
+    records = read_records(folder)
     if not records:
         raise UserError(f"{folder.runs}: no finished runs; run `cascade-rcnn study run` first")
     check_comparable(records, folder.runs)

@@ -58,8 +58,7 @@ def _caption(table: Table, resamples: int) -> str:
     start = f"Difference to {table.reference} in points of AP, for the same seeds and images"
     if all(math.isnan(one.low) for row in compared for one in row.difference.values()):
         return f"{start}, without intervals, which take {LEAST_IMAGES} validation images:"
-    seeds = {value.seeds for row in compared for value in row.ours.values()}
-    several = min(seeds, default=1) > 1
+    several = min(row.pairs for row in compared) > 1
     more = " and seeds" if several else " (of a row with one seed, without the randomness of training)"
     return f"{start}, with the 95 % interval over {resamples} resamples of the validation images{more}:"
 

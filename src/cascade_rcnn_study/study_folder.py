@@ -18,11 +18,17 @@ from typing import Any
 from cascade_rcnn.engine.training.state import holds_state
 from cascade_rcnn.evaluation import Metrics
 from cascade_rcnn.evaluation.matches import Matches
-from cascade_rcnn.files import read_json, write_json
+from cascade_rcnn.files import write_json
 from cascade_rcnn_study.match_files import read_matches
+from cascade_rcnn_study.run_files import damaged, read_file
 
 RECORD = "training.json"
 _IN_ONE_FILE = ("localization", "samples", "speed", "outputs")
+_FIELDS = {  # of the files whose contents are objects
+    "localization.json": ("count", "mean"),
+    "samples.json": ("images", "edges", "stages"),
+    "speed.json": ("training_seconds_per_image", "test_seconds_per_image"),
+}
 
 
 @dataclass(frozen=True)
@@ -67,18 +73,23 @@ class RunFolder:
         )
 
     def read(self, file: str) -> Any | None:
-        """Read a JSON file of the run; None if it does not exist."""
+        """Read a JSON file of the run; None if it does not exist. Raises UserError for a damaged one."""
         path = self.path / file
-        return read_json(path) if path.is_file() else None
+        return read_file(path, _FIELDS.get(file, ())) if path.is_file() else None
 
     def write(self, file: str, value: Any) -> None:
         """Write a JSON file of the run."""
         write_json(self.path / file, value)
 
     def metrics(self, setting: str) -> Metrics | None:
-        """Read the COCO metrics of a setting; None if it has not been measured."""
+        """Read the COCO metrics of a setting; None if it has not been measured. Raises UserError for damaged ones."""
         path = self._metrics(setting)
-        return Metrics.from_dict(read_json(path)) if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            return Metrics.from_dict(read_file(path))
+        except (KeyError, TypeError, AttributeError):
+            raise damaged(path, "not the metrics of a setting") from None
 
     def write_metrics(self, setting: str, metrics: Metrics) -> None:
         """Write the COCO metrics of a setting."""
@@ -113,7 +124,7 @@ class StudyFolder:
         found = []
         for path in self.runs.glob(f"{name}-seed*/{RECORD}"):
             seed = path.parent.name.removeprefix(f"{name}-seed")
-            if seed.isdecimal():
+            if seed.isdecimal() and seed == str(int(seed)):  # a copy named seed00 is not another seed
                 found.append(int(seed))
         return sorted(found)
 

@@ -32,6 +32,7 @@ class Row:
     ours: Mapping[str, Value] = field(default_factory=dict)  # empty: not measured
     paper: Mapping[str, float] = field(default_factory=dict)  # empty: not in the paper
     difference: Mapping[str, Interval] = field(default_factory=dict)  # to the reference row, on its images and seeds
+    pairs: int = 0  # number of seeds that both rows have
     needs: str | None = None  # the variant to train for `ours`; None: a row with only the paper's values
 
 
@@ -69,17 +70,19 @@ class RowBuilder:
         per_seed = [_measured(run, source.setting) for run in self.folder.of(source.variant)]
         known = [values for values in per_seed if values is not None]
         ours = {name: _over_seeds([values[name] for values in known]) for name in columns}
-        difference = {} if reference is None or reference == source else self._difference(source, reference, columns)
+        compared = reference is not None and reference != source
+        difference, pairs = self._difference(source, reference, columns) if compared else ({}, 0)
         return Row(
             labels=tuple(labels),
             ours={name: value for name, value in ours.items() if value is not None},
             paper=paper,
             difference=difference,
+            pairs=pairs,
             needs=source.variant,
         )
 
-    def _difference(self, source: Source, reference: Source, columns: Sequence[str]) -> dict[str, Interval]:
-        """Compare two sources on the seeds that both have."""
+    def _difference(self, source: Source, reference: Source, columns: Sequence[str]) -> tuple[dict[str, Interval], int]:
+        """Compare two sources on the seeds that both have; also return the number of these."""
         ours, theirs = [], []
         for seed in sorted({*self.folder.seeds(source.variant)} & {*self.folder.seeds(reference.variant)}):
             a = self.resampled(self.folder.run(source.variant, seed), source.setting)
@@ -87,7 +90,7 @@ class RowBuilder:
             if a is not None and b is not None:
                 ours, theirs = [*ours, a], [*theirs, b]
         names = [name for name in columns if name in ABLATION or name == "ap75"]
-        return {name: paired_difference(ours, theirs, name) for name in names} if ours else {}
+        return {name: paired_difference(ours, theirs, name) for name in names} if ours else {}, len(ours)
 
 
 def _measured(run: RunFolder, setting: str) -> dict[str, float] | None:

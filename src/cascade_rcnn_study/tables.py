@@ -79,7 +79,7 @@ def table3(rows: RowBuilder) -> Table:
     return Table(
         name="table3",
         title="Table 3: increasing IoU thresholds and regression statistics",
-        note=" ".join((_TABLE3, _BY_ADAMW)) if one is not None and one["name"] == "adamw" else _TABLE3,
+        note=" ".join((_TABLE3, *_trained_by(one))),
         heads=("IoU up", "stat"),
         columns=ABLATION,
         rows=tuple(
@@ -99,6 +99,15 @@ _BY_ADAMW = (
     "These rows were trained with AdamW, whose steps do not depend on the scale of a loss, so they show little of the "
     "effect of the statistics."
 )
+
+
+def _trained_by(optimizer: Record | None) -> tuple[str, ...]:
+    """Say how the rows of Table 3 were trained, since the other runs of a study may use another optimizer."""
+    if optimizer is None:
+        return ()
+    if optimizer["name"] == "adamw":
+        return (_BY_ADAMW,)
+    return (f"These rows were trained with SGD, learning rate {optimizer['lr']:g} for {optimizer['lr_batch']} images.",)
 
 
 def _optimizer(folder: StudyFolder, variant: str) -> Record | None:

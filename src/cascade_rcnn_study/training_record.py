@@ -14,13 +14,18 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import read_json
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.recipes import Recipe, flattened
-from cascade_rcnn_study.study_folder import RECORD, RunFolder
+from cascade_rcnn_study.run_files import read_file
+from cascade_rcnn_study.study_folder import RECORD, RunFolder, StudyFolder
 from cascade_rcnn_study.variants import Variant
 
 Record: TypeAlias = dict[str, Any]
 # Fields of a recipe that may differ between the runs of a table because they depend on the machine or the seed.
 _MAY_DIFFER = ("output", "workers", "accelerator", "precision", "evaluate_every", "save_every", "seed")
 _MIB = 2**20
+_FIELDS = (  # that a report shows or compares
+    *("name", "seed", "settings", "data", "title", "model", "size_mib"),
+    *("updates", "training_seconds", "precision", "machine"),
+)
 
 
 def settings_of(recipe: Recipe) -> Record:
@@ -42,6 +47,19 @@ def _identity(weights: str | None) -> str | None:
 def data_id(truth: Annotations) -> str:
     """Identify a dataset by its images and boxes, wherever its files are."""
     return digest(truth, "image_ids", "first", "boxes", "labels", "ignore")[:16]
+
+
+def read_records(folder: StudyFolder) -> list[Record]:
+    """Read the records of all trained runs. Raises UserError for a damaged one, or one in the folder of another run."""
+    records = []
+    for run in folder.trained():
+        record = read_file(run.path / RECORD, _FIELDS)
+        if (record["name"], record["seed"]) != (run.name, run.seed):
+            raise UserError(
+                f"{run.path}: contains the run {record['name']}-seed{record['seed']}; rename the folder back"
+            )
+        records.append(record)
+    return records
 
 
 def check_reusable(run: RunFolder, recipe: Recipe, data: Mapping[str, str]) -> None:

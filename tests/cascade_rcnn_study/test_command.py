@@ -99,10 +99,10 @@ def steps(training: Path) -> int:
 def test_mistakes(capsys, tmp_path):
     assert "did you mean 'render'" in fails(capsys, "rendr", code=2)
     assert "did you mean 'table1'" in fails(capsys, "run", "tabel1")
-    assert "give the tables and figures to run" in fails(capsys, "run", "--seeds", "2")
+    assert "give the tables and figures to run, before all flags" in fails(capsys, "run", "--seeds", "2", "table1")
     assert "there is no recipe 'smal'" in fails(capsys, "run", "all", "--recipe", "smal", code=2)
     assert "a study needs data" in fails(capsys, "run", "table1", "--recipe=small")
-    assert "2 families, but 1 family-weights" in fails(
+    assert "families and family-weights differ in number, 2 and 1" in fails(
         capsys, "run", "table6", "--families", "small_vgg", "small_rfcn", "--family-weights", "x"
     )
     assert "resamples is 0; give 1 or more" in fails(capsys, "run", "table1", "--resamples", "0")

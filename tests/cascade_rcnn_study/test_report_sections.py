@@ -67,7 +67,11 @@ def test_too_few_images_give_differences_without_intervals():
 
 
 def test_an_interval_of_several_seeds_includes_training():
-    seeds = {"ours": {"ap": Value(1.0, 0.1, 3)}, "difference": {"ap": Interval(0.01, 0.0, 0.02)}}
-    table = replace(TABLE, rows=(Row(labels=("e",), needs="e", **seeds),))  # type: ignore[arg-type]
-    caption, _ = table_section(table, resamples=7).tables[1]
+    row = Row(
+        labels=("e",), needs="e", ours={"ap": Value(1.0, 0.1, 3)}, difference={"ap": Interval(0.01, 0.0, 0.02)}, pairs=2
+    )
+    caption, _ = table_section(replace(TABLE, rows=(row,)), resamples=7).tables[1]
     assert caption.endswith("over 7 resamples of the validation images and seeds:")
+    other = replace(row, pairs=1)  # of three seeds, the reference has only one
+    caption, _ = table_section(replace(TABLE, rows=(row, other)), resamples=7).tables[1]
+    assert "without the randomness of training" in caption

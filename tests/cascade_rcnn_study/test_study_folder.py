@@ -1,5 +1,8 @@
 """The files of a study's runs."""
 
+import pytest
+
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import write_json
 from cascade_rcnn_study.study_folder import StudyFolder
 
@@ -26,10 +29,10 @@ def test_samples_are_of_as_many_images_as_asked_for_or_of_all(tmp_path):
     run = StudyFolder(tmp_path).run("cascade", 0)
     run.write("training.json", {"data": {"train": {"images": 500}}})
     assert not run.has_samples(1)
-    run.write("samples.json", {"images": 304})  # whole batches
+    run.write("samples.json", {"images": 304, "edges": [], "stages": []})  # whole batches
     assert run.has_samples(300)
     assert not run.has_samples(400)
-    run.write("samples.json", {"images": 500})
+    run.write("samples.json", {"images": 500, "edges": [], "stages": []})
     assert run.has_samples(1000)
 
 
@@ -43,6 +46,19 @@ def test_seeds_are_those_that_are_trained(tmp_path):
     for name, seed in (("cascade", 2), ("cascade", 10), ("cascade-2", 0)):
         folder.run(name, seed).write("training.json", {})
     (folder.run("cascade", 5).path).mkdir()
+    write_json(folder.runs / "cascade-seed02" / "training.json", {})  # a copy, not another seed
     assert folder.seeds("cascade") == [2, 10]
     assert [(run.name, run.seed) for run in folder.trained()] == [("cascade", 2), ("cascade", 10), ("cascade-2", 0)]
     assert StudyFolder(tmp_path / "none").trained() == []
+
+
+@pytest.mark.parametrize("file", ["localization.json", "samples.json", "speed.json", "metrics/default.json"])
+@pytest.mark.parametrize("content", ["", '{"images": 3, "sta', "{}", "[]", "7"])
+def test_a_damaged_file_is_named_with_what_to_do(file, content, tmp_path):
+    run = StudyFolder(tmp_path).run("cascade", 0)
+    path = run.path / file
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"copy it again, or delete it and rerun the study") as error:
+        run.metrics("default") if "metrics" in file else run.read(file)
+    assert str(error.value).startswith(f"{path}: not readable (")

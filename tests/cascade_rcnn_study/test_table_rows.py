@@ -39,7 +39,10 @@ def test_times_and_sizes_are_as_measured(finished):
 def test_a_difference_covers_the_seeds_that_both_have(finished):
     folder = StudyFolder(finished)
     source = Source("integral", "default")
-    difference = RowBuilder(folder, resamples=2).row(["x"], source, {}, ("ap", "size"), BASELINE).difference
+    row = RowBuilder(folder, resamples=2).row(["x"], source, {}, ("ap", "size"), BASELINE)
+    difference = row.difference
+    assert row.pairs == 1
+    assert RowBuilder(folder, resamples=2).row(["x"], CASCADE, {}, ("ap",), BASELINE).pairs == 2
     expected = folder.run("integral", 0).metrics("default").ap - folder.run("baseline", 0).metrics("default").ap
     assert difference.keys() == {"ap"}
     assert difference["ap"].mean == pytest.approx(expected, abs=1e-9)

@@ -9,7 +9,7 @@ from cascade_rcnn.data import load_annotations
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import read_json, write_json
 from cascade_rcnn_study.study_folder import StudyFolder
-from cascade_rcnn_study.training_record import check_reusable, data_id, settings_of
+from cascade_rcnn_study.training_record import check_reusable, data_id, read_records, settings_of
 
 
 def test_a_record_says_what_was_trained_on_what(finished):
@@ -67,3 +67,16 @@ def test_a_run_that_differs_is_not_reused(base, tmp_path):
     slower = replace(base, optimizer=replace(base.optimizer, lr=5e-4))
     with pytest.raises(UserError, match=r"was trained with optimizer\.lr 0\.001, not 0\.0005"):
         check_reusable(run, slower, {"val": "a"})
+
+
+def test_records_are_those_of_their_folders(finished, tmp_path):
+    folder = StudyFolder(tmp_path)
+    record = StudyFolder(finished).run("baseline", 0).read("training.json")
+    folder.run("baseline", 0).write("training.json", record)
+    assert read_records(folder) == [record]
+    folder.run("baseline", 7).write("training.json", record)  # a copy would count as another seed
+    with pytest.raises(UserError, match="baseline-seed7: contains the run baseline-seed0; rename the folder back"):
+        read_records(folder)
+    folder.run("baseline", 7).write("training.json", {"name": "baseline", "seed": 7})
+    with pytest.raises(UserError, match=r"training\.json: not readable \(no settings\); copy it again, or delete it"):
+        read_records(folder)
