@@ -14,6 +14,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import read_json
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.recipes import Recipe, flattened
+from cascade_rcnn.recipes.files import read_recipe
 from cascade_rcnn_study.run_files import read_file
 from cascade_rcnn_study.study_folder import RECORD, RunFolder, StudyFolder
 from cascade_rcnn_study.variants import Variant
@@ -63,15 +64,24 @@ def read_records(folder: StudyFolder) -> list[Record]:
 
 
 def check_reusable(run: RunFolder, recipe: Recipe, data: Mapping[str, str]) -> None:
-    """Raise UserError if the data (split -> `data_id`) or settings of a trained run differ from those requested."""
+    """Raise UserError if the data (split -> `data_id`) or settings of a run differ from those requested.
+
+    Of a run that is not yet trained to the end, only the settings are known.
+    """
     record = run.read(RECORD)
     if record is None:
+        if run.is_begun:
+            _check_settings(run, settings_of(read_recipe(run.training / "recipe.json")), recipe)
         return
     for split, identity in data.items():
         if record["data"][split]["id"] != identity:
             raise UserError(f"{run.path}: this run was trained with other {split} data; choose another --output")
+    _check_settings(run, _current(record["settings"]), recipe)
+
+
+def _check_settings(run: RunFolder, settings: Record, recipe: Recipe) -> None:
     asked = flattened(settings_of(recipe))
-    there = {"weights": asked.get("weights")} | flattened(_current(record["settings"]))  # earlier versions lack them
+    there = {"weights": asked.get("weights")} | flattened(settings)  # earlier versions lack them
     for name, value in asked.items():
         if there.get(name) != value:
             raise UserError(

@@ -1,5 +1,6 @@
 """training.json, by which finished runs are recognised."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from cascade_rcnn.data import load_annotations
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import read_json, write_json
+from cascade_rcnn.recipes.files import read_recipe
 from cascade_rcnn_study.study_folder import StudyFolder
 from cascade_rcnn_study.training_record import check_reusable, data_id, read_records, settings_of
 
@@ -80,3 +82,14 @@ def test_records_are_those_of_their_folders(finished, tmp_path):
     folder.run("baseline", 7).write("training.json", {"name": "baseline", "seed": 7})
     with pytest.raises(UserError, match=r"training\.json: not readable \(no settings\); copy it again, or delete it"):
         read_records(folder)
+
+
+def test_a_run_that_was_stopped_is_only_continued_with_its_settings(base, finished, tmp_path):
+    recipe = read_recipe(finished / "runs" / "cascade-seed0" / "training" / "recipe.json")
+    run = StudyFolder(tmp_path).run("cascade", 0)
+    run.training.mkdir(parents=True)
+    (run.training / "last.state.pt").touch()
+    shutil.copy(Path(recipe.output) / "recipe.json", run.training)
+    check_reusable(run, recipe, {"val": "a"})
+    with pytest.raises(UserError, match="cascade-seed0: this run was trained with epochs 1, not 2; choose another"):
+        check_reusable(run, replace(recipe, epochs=2), {"val": "a"})
