@@ -3,8 +3,9 @@
     pip install optuna
     python examples/tune.py --data FOLDER --output runs/tune --trials 20 --epochs 6
 
-Each trial is a training run that reports its AP after each epoch, and is pruned if it is below the median of the other
-trials at that epoch. Finished trials are stored in `tune.db`; the same command continues an interrupted search.
+Each trial is a training run that reports its AP after each epoch, and is pruned if its best AP so far is below the
+median of the other trials at that epoch. Finished trials are stored in `tune.db`; the same command continues an
+interrupted search.
 """
 
 import sys

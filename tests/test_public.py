@@ -16,6 +16,14 @@ def test_every_public_name_is_there_and_no_other_is_promised():
         _ = cascade_rcnn.nothing
 
 
+def test_what_the_runtime_s_distribution_lacks_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cascade_rcnn.models.checkpoint", None)  # as if it were not installed
+    with pytest.raises(
+        ImportError, match=r"cascade_rcnn\.load is not in cascade-rcnn-runtime, which only runs exported"
+    ):
+        _ = cascade_rcnn.load
+
+
 def test_dir_lists_them_before_they_are_loaded():
     assert set(cascade_rcnn.__all__) <= set(dir(cascade_rcnn))
     assert "__version__" in dir(cascade_rcnn)

@@ -158,7 +158,13 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(import_module(f"cascade_rcnn.{_HOMES[name]}"), name)
+        try:
+            return getattr(import_module(f"cascade_rcnn.{_HOMES[name]}"), name)
+        except ModuleNotFoundError as error:
+            if not (error.name or "").startswith("cascade_rcnn."):
+                raise
+            only = "which only runs exported files; uninstall it, then install cascade-rcnn"
+            raise ImportError(f"cascade_rcnn.{name} is not in cascade-rcnn-runtime, {only}") from None
     raise AttributeError(f"module 'cascade_rcnn' has no attribute '{name}'")
 
 

@@ -70,8 +70,7 @@ class RowBuilder:
         per_seed = [_measured(run, source.setting) for run in self.folder.of(source.variant)]
         known = [values for values in per_seed if values is not None]
         ours = {name: _over_seeds([values[name] for values in known]) for name in columns}
-        compared = reference is not None and reference != source
-        difference, pairs = self._difference(source, reference, columns) if compared else ({}, 0)
+        difference, pairs = ({}, 0) if reference is None else self._difference(source, reference, columns)
         return Row(
             labels=tuple(labels),
             ours={name: value for name, value in ours.items() if value is not None},
@@ -84,6 +83,8 @@ class RowBuilder:
     def _difference(self, source: Source, reference: Source, columns: Sequence[str]) -> tuple[dict[str, Interval], int]:
         """Compare two sources on the seeds that both have; also return the number of these."""
         ours, theirs = [], []
+        if source == reference:
+            return {}, 0
         for seed in sorted({*self.folder.seeds(source.variant)} & {*self.folder.seeds(reference.variant)}):
             a = self.resampled(self.folder.run(source.variant, seed), source.setting)
             b = self.resampled(self.folder.run(reference.variant, seed), reference.setting)

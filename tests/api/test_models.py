@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch.optim.swa_utils import AveragedModel
 
-from cascade_rcnn import Predictor, UserError, load
+from cascade_rcnn import Detector, Predictor, UserError, load
 from cascade_rcnn.api.models import open_model
 
 
@@ -23,6 +24,16 @@ def test_paths_predictors_and_detectors(image):
     for found in results[1:]:
         assert found.keys() == results[0].keys()
         torch.testing.assert_close(found["boxes"][:5], results[0]["boxes"][:5], rtol=1e-3, atol=1e-2)
+
+
+def test_a_wrapped_detector_is_used_as_itself():
+    detector = load("starter")
+    for wrapped in (torch.compile(detector), AveragedModel(detector)):
+        opened = open_model(wrapped)  # type: ignore[arg-type]
+        assert opened.settings == open_model(detector).settings
+        assert isinstance(opened.detector, Detector)
+    with pytest.raises(UserError, match="cannot use Linear as a model; give a path, a Detector"):
+        open_model(torch.nn.Linear(1, 1))  # type: ignore[arg-type]
 
 
 def test_settings_reach_the_model_of_a_path():

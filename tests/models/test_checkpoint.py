@@ -250,3 +250,12 @@ def test_a_wrapped_detector_is_saved_as_itself(detector, tmp_path):
             save(wrong, tmp_path / "wrong.safetensors")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="path is None; give a path"):
         save(detector, None)  # type: ignore[arg-type]
+
+
+def test_a_detector_with_a_compiled_part_is_saved_as_without(detector, tmp_path):
+    partly = copy.deepcopy(detector)
+    partly.backbone = torch.compile(partly.backbone)
+    save(partly, tmp_path / "partly.safetensors")
+    loaded = load(tmp_path / "partly.safetensors").state_dict()
+    assert loaded.keys() == detector.state_dict().keys()
+    assert all(value.equal(detector.state_dict()[name]) for name, value in loaded.items())

@@ -28,6 +28,7 @@ def test_a_trace_ends_in_what_the_model_finds_and_goes_through_its_stages(option
     assert one.boxes.shape == (len(one.scores), 4, 4)
     np.testing.assert_allclose(one.boxes[:, -1], found["boxes"].numpy(), atol=1e-3)
     np.testing.assert_allclose(one.scores, found["scores"].numpy(), atol=1e-6)
+    np.testing.assert_array_equal(trace(torch.compile(model), image).boxes, one.boxes)
     scale = (batch.original_sizes / batch.sizes).flip(-1).repeat(1, 2)[0]
     for stage, boxes in enumerate(after):
         inputs = (boxes * scale).clamp(min=0).minimum(torch.tensor([90.0, 60.0, 90.0, 60.0])).numpy()

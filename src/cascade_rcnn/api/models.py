@@ -12,7 +12,7 @@ from torch import Tensor
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.engine.predictor import Precision, Predictor, detect_with_runtime
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.models.checkpoint import locate
+from cascade_rcnn.models.checkpoint import locate, without_wrappers
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.models.modes import evaluating
 from cascade_rcnn.models.preprocess import MinSize
@@ -51,6 +51,7 @@ def open_model(
 ) -> Opened:
     """Wrap a detector, predictor or runtime, or open a checkpoint or exported file with these settings.
 
+    The detector may be wrapped by `torch.compile` or for training on several devices; it is used without the wrapper.
     Settings in `inference` that are None keep the model's value. Raises UserError if settings are given for an object.
     """
     changes: dict[str, Any] = {name: value for name, value in inference.items() if value is not None}
@@ -60,23 +61,23 @@ def open_model(
     others = {"device": device is not None, "precision": precision != "fp32", "trust": trust}
     if changed := [*changes, *(name for name, given in others.items() if given)]:
         raise UserError(f"{changed[0]}: cannot be set for a model given as an object; give the path of its file")
-    match model:
-        case Predictor():
-            return _of_predictor(model)
-        case Runtime():
+    match without_wrappers(model):
+        case Predictor() as predictor:
+            return _of_predictor(predictor)
+        case Runtime() as runtime:
             return Opened(
-                name=str(model.path),
-                config=model.config,
-                detect=partial(detect_with_runtime, model),
-                settings={"precision": "fp32", **_file(model.path)},
+                name=str(runtime.path),
+                config=runtime.config,
+                detect=partial(detect_with_runtime, runtime),
+                settings={"precision": "fp32", **_file(runtime.path)},
             )
-        case Detector():
+        case Detector() as detector:
             return Opened(
                 name="the model",
-                config=model.config,
-                detect=partial(_detect, model),
-                settings={"precision": "fp32", "weights": _digest(model)},
-                detector=model,
+                config=detector.config,
+                detect=partial(_detect, detector),
+                settings={"precision": "fp32", "weights": _digest(detector)},
+                detector=detector,
             )
     raise UserError(f"cannot use {type(model).__name__} as a model; give a path, a Detector, a Predictor or a Runtime")
 

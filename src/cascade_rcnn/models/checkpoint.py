@@ -30,8 +30,8 @@ _ABSURD = 1e12  # far beyond any weight or activation statistic
 def save(model: nn.Module, path: str | Path, *, compact: bool = False) -> None:
     """Save a detector and its config atomically; `compact` stores weights in 8 bits, a quarter of the size.
 
-    It may be wrapped by `torch.compile`, `DistributedDataParallel` or `AveragedModel`. Raises UserError if it cannot be
-    written, or for weights that `load` would refuse.
+    It may be wrapped by `torch.compile`, as may its parts, `DistributedDataParallel` or `AveragedModel`. Raises
+    UserError if it cannot be written, or for weights that `load` would refuse.
 
     >>> save(load("starter"), "copy.safetensors")
     """
@@ -40,7 +40,8 @@ def save(model: nn.Module, path: str | Path, *, compact: bool = False) -> None:
         raise UserError(f"{path}: not saved, as for_inference() cannot be undone; save the model before that call")
     if len(model.tasks) != len(model.config.tasks):
         raise UserError(f"{path}: not saved, as its config has no entry for a task; use torch.save(model.state_dict())")
-    tensors = {name: _stored(value) for name, value in model.state_dict().items()}
+    weights = model.state_dict()
+    tensors = {name.replace("_orig_mod.", ""): _stored(value) for name, value in weights.items()}  # of compiled parts
     if wrong := _misfit(model.config, tensors):
         advice = "use torch.save(model.state_dict())"
         raise UserError(f"{path}: not saved, as its modules are not those of its config ({wrong}); {advice}")
@@ -69,12 +70,18 @@ def _misfit(config: ModelConfig, tensors: dict[str, Tensor]) -> str:
 
 def unwrapped(model: Any) -> Detector:
     """Return the detector inside wrappers of torch and Fabric. Raises UserError if there is none."""
-    inner = model
-    while not isinstance(inner, Detector):
-        inner = getattr(inner, "_orig_mod", getattr(inner, "module", None))
-        if inner is None:
-            raise UserError(f"a {type(model).__name__} cannot be saved; give a Detector, then the path of the file")
+    inner = without_wrappers(model)
+    if not isinstance(inner, Detector):
+        raise UserError(f"a {type(model).__name__} cannot be saved; give a Detector, then the path of the file")
     return inner
+
+
+def without_wrappers(model: Any) -> Any:
+    """Return the detector inside wrappers of torch and Fabric; anything else as it is."""
+    inner = model
+    while inner is not None and not isinstance(inner, Detector):
+        inner = getattr(inner, "_orig_mod", getattr(inner, "module", None))
+    return model if inner is None else inner
 
 
 def _stored(value: Tensor) -> Tensor:

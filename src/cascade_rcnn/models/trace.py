@@ -14,6 +14,7 @@ from cascade_rcnn.arguments import shown
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images.inputs import ImageLike
 from cascade_rcnn.images.tensors import to_tensor
+from cascade_rcnn.models.checkpoint import without_wrappers
 from cascade_rcnn.models.detector import Detector
 
 
@@ -61,6 +62,7 @@ def trace(model: Detector, image: ImageLike) -> Trace:
     >>> bool((found.ious[:, 0] < found.ious[:, 2]).all())  # later boxes are closer to the final one
     True
     """
+    model = without_wrappers(model)
     if not isinstance(model, Detector):
         raise UserError(f"model is {shown(model)}; give a detector, as cascade_rcnn.load returns")
     model = deepcopy(model).eval() if model.training else model
