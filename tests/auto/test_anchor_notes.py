@@ -8,7 +8,8 @@ from cascade_rcnn import Category
 from cascade_rcnn.auto.anchor_notes import anchor_notes
 from cascade_rcnn.auto.anchors import coverage
 from cascade_rcnn.config import AnchorConfig, ModelConfig, PreprocessConfig, RPNConfig
-from cascade_rcnn.data.annotations import Annotations, assemble
+from cascade_rcnn.data.annotations import Annotations
+from cascade_rcnn.data.assemble import assemble
 
 CONFIG = ModelConfig(
     preprocess=PreprocessConfig(min_size=(100, 200), max_size=1000),

@@ -6,7 +6,8 @@ import pytest
 
 from cascade_rcnn import Category, UserError
 from cascade_rcnn.auto.survey import survey
-from cascade_rcnn.data.annotations import Annotations, assemble
+from cascade_rcnn.data.annotations import Annotations
+from cascade_rcnn.data.assemble import assemble
 
 
 def _annotations(boxes: list, ignore: list[bool] | None = None) -> Annotations:

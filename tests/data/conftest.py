@@ -7,7 +7,8 @@ import PIL.Image
 import pytest
 
 from cascade_rcnn.config import Category
-from cascade_rcnn.data.annotations import Annotations, assemble
+from cascade_rcnn.data.annotations import Annotations
+from cascade_rcnn.data.assemble import assemble
 
 SHARED = Path(__file__).resolve().parents[2] / "../shared/data"
 

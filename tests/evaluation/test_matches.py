@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cascade_rcnn.config import Category
-from cascade_rcnn.data.annotations import Annotations, assemble
+from cascade_rcnn.data.annotations import Annotations
+from cascade_rcnn.data.assemble import assemble
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import evaluate_boxes
 from cascade_rcnn.evaluation.matches import AveragePrecision, Matches, match, mean_over_classes, pair

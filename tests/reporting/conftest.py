@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 
 from cascade_rcnn.config import Category
-from cascade_rcnn.data.annotations import assemble
+from cascade_rcnn.data.assemble import assemble
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.evaluation.metrics import LIMIT
 from cascade_rcnn.reporting.evidence import Evidence

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from cascade_rcnn.config import Category
-from cascade_rcnn.data.annotations import Annotations, assemble, check_annotations
+from cascade_rcnn.data.annotations import Annotations, check_annotations
+from cascade_rcnn.data.assemble import assemble
 from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.coco_boxes import corners_note, derive_boxes, read_marks
 from cascade_rcnn.data.coco_json import Box, CategoryEntry, File, FileWithMasks, Image, Object, decode

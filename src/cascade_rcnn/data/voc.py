@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from cascade_rcnn.config import Category
-from cascade_rcnn.data.annotations import Annotations, assemble
+from cascade_rcnn.data.annotations import Annotations
+from cascade_rcnn.data.assemble import assemble
 from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.image_files import is_image, walk
 from cascade_rcnn.data.names import FileIndex, by_end, parts_of

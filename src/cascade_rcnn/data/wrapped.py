@@ -13,7 +13,8 @@ from torch.utils.data import Dataset as TorchDataset
 
 from cascade_rcnn.boxes import area, to_xywh
 from cascade_rcnn.config import Category
-from cascade_rcnn.data.annotations import Annotations, assemble
+from cascade_rcnn.data.annotations import Annotations
+from cascade_rcnn.data.assemble import assemble
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.items import DetectionData, name_of, read_item
 from cascade_rcnn.data.seeding import seeded

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from cascade_rcnn.boxes import from_xywh, iou
-from cascade_rcnn.data.annotations import FRACTIONS, Annotations
+from cascade_rcnn.data.annotations import Annotations
+from cascade_rcnn.data.assemble import FRACTIONS
 from cascade_rcnn.evaluation.coco import Array
 from cascade_rcnn.text import count
 
