@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import replace as replaced
 from functools import cache
 from pathlib import Path
@@ -25,14 +24,11 @@ from cascade_rcnn import Predictor, UserError, export_model, load, predict_files
 from cascade_rcnn.cli import main
 from cascade_rcnn.config import ContextConfig, DeformableConfig, ModelConfig, MViTConfig, SwinConfig, ViTConfig, replace
 from cascade_rcnn.data import load_annotations
-from cascade_rcnn.data.segmentations import run_lengths
 from cascade_rcnn.data.shapes import write_shapes
-from cascade_rcnn.evaluation.detected import Detected
 from cascade_rcnn.export import to_onnx, to_torch, triton
-from cascade_rcnn.export.export import SUFFIX, Format, Request, _calibration, _fixed_size, _judge, _measure, export
+from cascade_rcnn.export.export import SUFFIX, Format, Request, _calibration, _fixed_size, export
 from cascade_rcnn.export.graph import DetectionGraph, capture
 from cascade_rcnn.export.quantize import quantize
-from cascade_rcnn.masks import Masks
 from cascade_rcnn.models.build import build, build_backbone
 from cascade_rcnn.models.weighted_sum import weighted_sum
 from cascade_rcnn.nms import keep_mask
@@ -150,14 +146,9 @@ def test_a_damaged_file_is_refused_in_one_line(exported, tmp_path):
 
 
 @pytest.mark.parametrize(("images", "number", "chosen"), [(7, 4, [0, 1, 3, 5]), (3, 8, [0, 1, 2]), (8, 2, [0, 4])])
-def test_calibration_takes_images_from_the_whole_set(monkeypatch, images, number, chosen):
-    seen = []
-    monkeypatch.setattr("cascade_rcnn.export.export.decode_image", lambda k: seen.append(k) or np.zeros((9, 9, 3)))
-    request = Request(
-        calibration=number, validation=type("Images", (), {"path": lambda _, k: k, "__len__": lambda _: images})()
-    )
-    assert len(list(_calibration(Description(config=ModelConfig(), size=(32, 32)), request))) == len(chosen)
-    assert seen == chosen
+def test_calibration_takes_images_from_the_whole_set(images, number, chosen):
+    truth = type("Images", (), {"path": lambda _, k: k, "__len__": lambda _: images})()
+    assert _calibration(Request(calibration=number, validation=truth)) == chosen
 
 
 def test_openvino_files_need_their_own_weights(export_once, tmp_path):
@@ -302,7 +293,7 @@ def test_int8_is_calibrated_and_reports_its_ap(checkpoint, tmp_path, monkeypatch
     }
     ap = iter([0.5, 0.3])  # of the checkpoint and of the export
     monkeypatch.setattr(
-        "cascade_rcnn.export.export.evaluate_detected", lambda *_: SimpleNamespace(ap=next(ap), masks=None)
+        "cascade_rcnn.export.accuracy.evaluate_detected", lambda *_: SimpleNamespace(ap=next(ap), masks=None)
     )
     with pytest.raises(UserError, match=r"int8 loses 0\.200 of AP 0\.500, .* nothing was written"):
         export(checkpoint, tmp_path / "worse.onnx", replaced(request, max_drop=0.1))
@@ -323,35 +314,6 @@ def test_int8_is_calibrated_on_all_the_images_it_is_given(three_boxes, tmp_path,
     image = np.zeros((1, 3, 32, 32), np.float32), np.full((1, 2), 32, np.float32)
     quantize(three_boxes(".onnx"), [image] * 400, 400, tmp_path / "int8.onnx")
     assert (len(given["dataset"]), given["subset_size"]) == (400, 400)
-
-
-@pytest.mark.parametrize(("masks_in", "refused"), [("right", None), ("wrong", r"int8 loses 1\.000 of the masks' AP")])
-def test_int8_is_judged_by_boxes_and_masks(tmp_path, monkeypatch, masks_in, refused):
-    """The checkpoint finds the object exactly; the export's mask is either right or elsewhere."""
-    truth = {"images": [{"id": 1, "file_name": "a.png", "width": 40, "height": 40}],
-             "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 20, 20], "area": 400,
-                              "iscrowd": 0, "segmentation": [[0, 0, 20, 0, 20, 20, 0, 20]]}],
-             "categories": [{"id": 1, "name": "square"}]}  # fmt: skip
-    (tmp_path / "truth.json").write_text(json.dumps(truth))
-    (tmp_path / "images").mkdir()
-    val = load_annotations(tmp_path / "truth.json", tmp_path / "images", masks=True)
-    corner = {"right": 0, "wrong": 20}
-
-    def found(path: str, *_: object) -> Detected:
-        at = corner[masks_in if path == "export" else "right"]
-        dense = torch.zeros(1, 40, 40, dtype=torch.uint8)
-        dense[0, at : at + 20, at : at + 20] = 1
-        return Detected(np.array([[1, 0, 0, 20, 20, 0.9, 1]], np.float64), run_lengths(Masks.encode(dense)))
-
-    monkeypatch.setattr("cascade_rcnn.export.export.run_predictor", found)
-    monkeypatch.setattr("cascade_rcnn.export.export.Predictor", lambda path, **_: str(path))
-    request = Request(precision="int8", validation=val)
-    before, after = _measure(Path("checkpoint"), "cpu", request), _measure(Path("export"), None, request)
-    np.testing.assert_allclose((*before, *after), (1, 1, 1, 1 if refused is None else 0))
-    with nullcontext() if refused is None else pytest.raises(UserError, match=refused):
-        _judge(before, after, request)
-    _judge(before, after, replaced(request, precision="fp16"))
-    assert _measure(Path("export"), None, replaced(request, validation=None)) == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Export a checkpoint: capture its graph, write it to a temporary file, verify that, and rename it."""
 
-import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,14 +13,12 @@ import torch
 from cascade_rcnn.arguments import check_choice, check_number
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.data.shapes import draw
-from cascade_rcnn.engine.evaluate import run_predictor
-from cascade_rcnn.engine.predictor import Predictor
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.evaluation.masks import evaluate_detected
 from cascade_rcnn.export import to_torch
+from cascade_rcnn.export.accuracy import average_precision, check_drop, measure
 from cascade_rcnn.export.graph import DetectionGraph, capture
 from cascade_rcnn.export.triton import config, model_file
-from cascade_rcnn.export.verify import TOLERANCES, Difference, ImageDetections, compare
+from cascade_rcnn.export.verify import TOLERANCES, Difference, verify
 from cascade_rcnn.extras import needs
 from cascade_rcnn.files import folder_aside
 from cascade_rcnn.images.decoding import decode_image
@@ -30,7 +27,6 @@ from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.runtime import Description, Runtime
 from cascade_rcnn.runtime.description import ExportPrecision
 from cascade_rcnn.runtime.runtime import least, prepare
-from cascade_rcnn.runtime.sessions import outputs
 
 Format = Literal["onnx", "torch-export", "openvino", "triton"]
 SUFFIX: dict[Format, str] = {"onnx": ".onnx", "torch-export": ".pt2", "openvino": ".xml", "triton": ""}  # a folder
@@ -75,21 +71,22 @@ def export(checkpoint: Path, output: Path, request: Request) -> Report:
         size=None if request.dynamic else _fixed_size(detector, request.size),
     )
     pictures = [decode_image(path) for path in request.images] or _default_pictures()
-    before = _measure(checkpoint, "cpu", request)  # first, as the annotations may not fit
+    truth, int8 = request.validation, request.precision == "int8"
+    before = measure(checkpoint, truth, "cpu", needed=int8)  # first, as the annotations may not fit
     triton = request.format == "triton"
     with _aside(output) as place:
         path = model_file(place) if triton else place
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(detector, description, request, path)
-        difference = _difference(detector, Runtime(path, trust=True), pictures)
-        if request.precision != "int8":  # int8 detections differ, and are judged by their AP
+        difference = verify(detector, Runtime(path, trust=True), pictures)
+        if not int8:  # whose detections differ, and are judged by their AP
             difference.check(TOLERANCES[request.precision])
-        after = _measure(path, None, request)
-        _judge(before, after, request)
+        ap, masks_ap = average_precision(before, measure(path, truth))
+        if int8:
+            check_drop(ap, masks_ap, request.max_drop)
         if triton:
             (place / "config.pbtxt").write_text(config(output.name, path), "utf-8")
         size = sum(file.stat().st_size for file in place.parent.rglob("*") if file.is_file())
-    ap, masks_ap = map(_pair, before, after)
     return Report(path=output, megabytes=size / 1e6, difference=difference, ap=ap, masks_ap=masks_ap)
 
 
@@ -164,8 +161,9 @@ def _write(detector: Detector, description: Description, request: Request, path:
         if request.precision == "int8":
             from cascade_rcnn.export.quantize import quantize
 
-            inputs, number = _calibration(description, request), _calibrated(request)
-            steps.append(lambda target: quantize(Path(folder) / "0.onnx", inputs, number, target))
+            paths, settings = _calibration(request), (description.size, description.divisor)
+            inputs = (prepare([decode_image(path)], description.config.preprocess, *settings) for path in paths)
+            steps.append(lambda target: quantize(Path(folder) / "0.onnx", inputs, len(paths), target))
         if request.format == "openvino":
             from cascade_rcnn.export import to_openvino
 
@@ -175,78 +173,9 @@ def _write(detector: Detector, description: Description, request: Request, path:
             step(path if number == len(steps) - 1 else Path(folder) / f"{number}.onnx")
 
 
-def _calibrated(request: Request) -> int:
-    """Return the number of images that int8 is calibrated on."""
-    assert request.validation is not None
-    return min(request.calibration, len(request.validation))
-
-
-def _calibration(description: Description, request: Request) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield inputs of the graph from images spread over the validation set."""
-    assert request.validation is not None
-    whole, number = len(request.validation), _calibrated(request)
-    for k in range(number):
-        picture = decode_image(request.validation.path(k * whole // number))
-        yield prepare([picture], description.config.preprocess, description.size, description.divisor)
-
-
-def _difference(detector: Detector, runtime: Runtime, pictures: list[np.ndarray]) -> Difference:
-    """Compare detector and export on each picture and, if the batch size is dynamic, on a batch of two."""
-    batches = [[picture] for picture in pictures]
-    if runtime.description.size is None:
-        batches.append(pictures[:2])
-    expected, found = [], []
-    for batch in batches:
-        images, sizes = prepare(batch, runtime.config.preprocess, runtime.description.size, runtime.description.divisor)
-        expected += _split(_eager(detector, images, sizes))
-        found += _split(runtime.run(images, sizes))
-    difference = compare(expected, found)
-    if difference.expected == 0:
-        raise UserError("the model detects nothing in the images to verify on; give --images with objects it knows")
-    return difference
-
-
-@torch.inference_mode()
-def _eager(detector: Detector, images: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, ...]:
-    pixels = torch.from_numpy(images)
-    pixels = pixels.flip(1) if detector.config.preprocess.bgr else pixels
-    pixels = ((pixels - detector.preprocess.mean) / detector.preprocess.std).contiguous(
-        memory_format=torch.channels_last
-    )
-    found = detector.detect(pixels, torch.from_numpy(sizes))
-    names = outputs(detector.config)[3:]
-    return tuple(x.numpy() for x in (*found[:3], *(found.extras[name] for name in names)))
-
-
-def _split(found: tuple[np.ndarray, ...]) -> list[ImageDetections]:
-    """Return each image's detections, without empty slots."""
-    return [ImageDetections(*(x[one[2] > 0] for x in one)) for one in zip(*found, strict=True)]
-
-
-def _measure(model: Path, device: str | None, request: Request) -> tuple[float | None, float | None]:
-    """Return the AP on the validation set of boxes and of masks, None for what is not measured.
-
-    Raises UserError if int8 is to be judged by it, and the set has no objects.
-    """
+def _calibration(request: Request) -> list[Path]:
+    """Return the images to calibrate int8 on, spread over the validation set."""
     truth = request.validation
-    if truth is None:
-        return None, None
-    found = evaluate_detected(truth, run_predictor(Predictor(model, device=device, trust=True), truth, 1, 1))
-    ap = found.ap, None if found.masks is None else found.masks.ap
-    if request.precision == "int8" and any(one is not None and math.isnan(one) for one in ap):
-        raise UserError(f"{truth.source}: has no objects to measure the AP of int8 on; give annotations with objects")
-    return ap
-
-
-def _judge(before: tuple[float | None, ...], after: tuple[float | None, ...], request: Request) -> None:
-    """Raise UserError if int8 loses too much AP, of boxes or of masks."""
-    for what, pair in zip(("AP", "the masks' AP"), map(_pair, before, after), strict=True):
-        if request.precision == "int8" and pair is not None and pair[0] - pair[1] > request.max_drop:
-            raise UserError(
-                f"int8 loses {pair[0] - pair[1]:.3f} of {what} {pair[0]:.3f}, more than --max-drop {request.max_drop}; "
-                "nothing was written: calibrate on more images (--calibration), or use fp16"
-            )
-
-
-def _pair(before: float | None, after: float | None) -> tuple[float, float] | None:
-    return None if before is None or after is None else (before, after)
+    assert truth is not None
+    number = min(request.calibration, len(truth))
+    return [truth.path(k * len(truth) // number) for k in range(number)]

@@ -11,6 +11,10 @@ import torch
 
 from cascade_rcnn.boxes import iou
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.runtime import Runtime
+from cascade_rcnn.runtime.runtime import prepare
+from cascade_rcnn.runtime.sessions import outputs
 from cascade_rcnn.text import count
 
 _SAME = 0.8  # IoU from which detections of the same class are considered the same
@@ -76,6 +80,39 @@ class Difference:
                 f"{tolerance.scores}{masks}, {allowed:.0f} without a counterpart); nothing was written: try another "
                 "format or precision"
             )
+
+
+def verify(detector: Detector, runtime: Runtime, pictures: list[np.ndarray]) -> Difference:
+    """Compare detector and export on each picture and, if the batch size is dynamic, on a batch of two."""
+    batches = [[picture] for picture in pictures]
+    if runtime.description.size is None:
+        batches.append(pictures[:2])
+    expected, found = [], []
+    for batch in batches:
+        images, sizes = prepare(batch, runtime.config.preprocess, runtime.description.size, runtime.description.divisor)
+        expected += _split(_eager(detector, images, sizes))
+        found += _split(runtime.run(images, sizes))
+    difference = compare(expected, found)
+    if difference.expected == 0:
+        raise UserError("the model detects nothing in the images to verify on; give --images with objects it knows")
+    return difference
+
+
+@torch.inference_mode()
+def _eager(detector: Detector, images: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, ...]:
+    pixels = torch.from_numpy(images)
+    pixels = pixels.flip(1) if detector.config.preprocess.bgr else pixels
+    pixels = ((pixels - detector.preprocess.mean) / detector.preprocess.std).contiguous(
+        memory_format=torch.channels_last
+    )
+    found = detector.detect(pixels, torch.from_numpy(sizes))
+    names = outputs(detector.config)[3:]
+    return tuple(x.numpy() for x in (*found[:3], *(found.extras[name] for name in names)))
+
+
+def _split(found: tuple[np.ndarray, ...]) -> list[ImageDetections]:
+    """Return each image's detections, without empty slots."""
+    return [ImageDetections(*(x[one[2] > 0] for x in one)) for one in zip(*found, strict=True)]
 
 
 def compare(expected: list[ImageDetections], found: list[ImageDetections]) -> Difference:
