@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import PIL.ImageColor
 import PIL.ImageDraw
 import PIL.ImageFont
 
+from cascade_rcnn.fonts import font_of
 from cascade_rcnn.results import load_supervision
 from cascade_rcnn.text import storable
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 _OPACITY = 0.4  # of masks
 _LEGIBLE = 640  # pixels; images with a shorter long side are enlarged towards it
 _LARGEST = 8192  # pixels; images with a longer side are shrunk below it
-_ASCII = frozenset(range(ord(" "), ord("~") + 1))
 # Ten easily distinguished colours (Tableau's).
 _COLORS = ["#d62728", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd", "#17becf", "#e377c2", "#bcbd22", "#8c564b", "#7f7f7f"]
 
@@ -71,43 +70,14 @@ def _resized(mask: Any, factor: float, height: int, width: int) -> Any:
     return np.asarray(mask)[:, rows[:, None], columns]
 
 
-def font_of(size: int, text: str = "") -> PIL.ImageFont.FreeTypeFont:
-    """Return matplotlib's DejaVu Sans, which has more letters than Pillow's font, or else a system font for the text.
-
-    A text in Chinese, Japanese or Korean, for example, needs such a font; without one, its letters become boxes.
-    """
-    return _font(_file_with(frozenset(map(ord, text)) - _ASCII), size)
-
-
-@cache
-def _font(file: str, size: int) -> PIL.ImageFont.FreeTypeFont:
-    return PIL.ImageFont.truetype(file, size)
+def write(pen: PIL.ImageDraw.ImageDraw, place: tuple[float, float], text: str, size: int, color: str) -> None:
+    """Write a text (its upper left corner at `place`) on a rectangle of a colour, in legible ink."""
+    font = font_of(size, text)
+    pen.rectangle(pen.textbbox(place, text, font=font), fill=color)
+    pen.text(place, text, fill=_ink_on(color), font=font)
 
 
-@cache
-def _file_with(letters: frozenset[int]) -> str:
-    """Return the file of DejaVu Sans, or if it lacks some of the letters, of the first font that has all of them."""
-    import matplotlib as mpl
-    from matplotlib.font_manager import findSystemFonts
-
-    own = f"{mpl.get_data_path()}/fonts/ttf/DejaVuSans.ttf"
-    if not letters or _has(own, letters):
-        return own
-    others = sorted(findSystemFonts(), key=lambda file: ("Regular" not in file, file))  # rather than bold or thin
-    return next((file for file in others if _has(file, letters | _ASCII)), own)
-
-
-def _has(file: str, letters: frozenset[int]) -> bool:
-    from matplotlib.ft2font import FT2Font
-
-    try:
-        font = FT2Font(file)
-    except (OSError, RuntimeError):
-        return False
-    return all(map(font.get_char_index, letters)) and not font.get_char_index(0xFFFF)  # a font of boxes has that, too
-
-
-def ink_on(color: str) -> str:
+def _ink_on(color: str) -> str:
     """Return black or white, whichever is easier to read on a colour."""
     red, green, blue = PIL.ImageColor.getrgb(color)[:3]
     return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 150 else "white"

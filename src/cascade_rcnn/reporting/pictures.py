@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
-from cascade_rcnn.drawing import font_of, ink_on, side_by_side
+from cascade_rcnn.drawing import side_by_side, write
 from cascade_rcnn.pages import Picture, data_uri
 from cascade_rcnn.reporting.evidence import Evidence
 from cascade_rcnn.reporting.label_errors import Suspect
@@ -97,9 +97,7 @@ def _draw(picture: PIL.Image.Image, boxes: list[Box], corner: tuple[float, float
         x2, y2 = x1 + max(0.0, w * scale), y1 + max(0.0, h * scale)
         pen.rectangle((x1, y1, x2, y2), outline=colour, width=2)
         if text and not crowded:
-            place, font = (max(x1, 0), y1 - 19 if y1 >= 19 else max(y1, 0)), font_of(15, text)
-            pen.rectangle(pen.textbbox(place, text, font=font), fill=colour)
-            pen.text(place, text, fill=ink_on(colour), font=font)
+            write(pen, (max(x1, 0), y1 - 19 if y1 >= 19 else max(y1, 0)), text, 15, colour)
     return picture
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
-from cascade_rcnn.drawing import font_of, ink_on
+from cascade_rcnn.drawing import write
 from cascade_rcnn.models.trace import Trace
 
 _COLORS = ("#7f7f7f", "#ff7f0e", "#1f77b4", "#2ca02c", "#9467bd", "#17becf")  # of stages 0, 1, 2, ...
@@ -45,6 +45,5 @@ def draw_stages(image: np.ndarray, trace: Trace, class_names: list[str], stages:
 
 
 def _label(pen: PIL.ImageDraw.ImageDraw, box: np.ndarray, text: str, color: str) -> None:
-    left, top, font = max(0.0, float(box[0])), max(0.0, float(box[1]) - 29), font_of(20, text)
-    pen.rectangle(pen.textbbox((left + 4, top + 2), text, font=font), fill=color, outline=color, width=4)
-    pen.text((left + 4, top + 2), text, fill=ink_on(color), font=font)
+    left, top = max(0.0, float(box[0])), max(0.0, float(box[1]) - 29)
+    write(pen, (left + 4, top + 2), text, 20, color)
