@@ -15,6 +15,7 @@ from cascade_rcnn.evaluation.detected import Detected
 from cascade_rcnn.evaluation.heads import heads_for
 from cascade_rcnn.evaluation.quality import LocalizationCurve, trajectory
 from cascade_rcnn.models.detector import Detector, to_list
+from cascade_rcnn.models.targets import batch_targets
 from cascade_rcnn.structures import Detections, ImageBatch, Proposals, Targets
 from cascade_rcnn_study.evaluation_settings import EvaluationSetting
 
@@ -38,7 +39,7 @@ def scenes(model: Detector, batches: Iterable[Batch], number: int) -> Iterator[S
             batch = model.preprocess(images)
             features = model.features(batch.pixels)
             proposals = model.propose(features, batch.sizes)
-            truth = model.preprocess.targets(targets, batch)
+            truth = batch_targets(targets, batch, model.config.num_classes)
             yield Scene(batch, features, proposals, truth, targets, {(False, 1): proposals})
             bar.advance(len(images), "")
 

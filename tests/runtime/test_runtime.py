@@ -40,7 +40,7 @@ def test_inputs_are_the_detectors_before_normalisation(min_size):
 
 def test_squares_are_the_detectors():
     config = PreprocessConfig(min_size=None, square=256)
-    batch = Preprocess(config, 1, 32)([torch.from_numpy(x).permute(2, 0, 1) for x in pictures()])
+    batch = Preprocess(config, 32)([torch.from_numpy(x).permute(2, 0, 1) for x in pictures()])
     images, _ = prepare(pictures(), config, None)
     assert images.shape == batch.pixels.shape == (2, 3, 256, 256)
 

@@ -17,6 +17,7 @@ from cascade_rcnn.heads.cascade import Cascade
 from cascade_rcnn.matching import match
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.models.modes import evaluating
+from cascade_rcnn.models.targets import batch_targets
 from cascade_rcnn.structures import Proposals, StageOutput, Targets, TrainedOn
 from cascade_rcnn.text import count
 
@@ -94,7 +95,7 @@ def _trained_on(detector: Detector, batches: Batches) -> Iterator[tuple[int, Tra
     with _as_in_training(detector):
         for images, targets in batches:
             batch = detector.preprocess(images)
-            truth = detector.preprocess.targets(list(targets), batch)
+            truth = batch_targets(list(targets), batch, detector.config.num_classes)
             features = detector.features(batch.pixels)
             proposals = detector.propose(features, batch.sizes)
             yield from enumerate(detector.roi_heads.train_stages(features, proposals, truth, batch.sizes))

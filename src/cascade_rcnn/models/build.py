@@ -139,7 +139,7 @@ def build(config: ModelConfig, own: Backbone | None = None) -> Detector:
     )
     roi_heads = _roi_heads(config, pyramid)
     tasks: list[Any] = [TASKS[type(task)](task, config, pyramid) for task in config.tasks]
-    preprocess = Preprocess(config.preprocess, config.num_classes, divisor)
+    preprocess = Preprocess(config.preprocess, divisor)
     detector = Detector(config, preprocess, backbone, pyramid, rpn, roi_heads, tasks)
     detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if any(isinstance(layer, DeformableConv2d) for layer in backbone.modules()):

@@ -23,6 +23,7 @@ from cascade_rcnn.layers.settings import FixedSettings
 from cascade_rcnn.models.folding import fold_norms, lower_weights
 from cascade_rcnn.models.preprocess import MinSize, Preprocess
 from cascade_rcnn.models.rpn import RegionProposalNetwork
+from cascade_rcnn.models.targets import batch_targets
 from cascade_rcnn.passes import Found, PredictOptions
 from cascade_rcnn.passes.interface import on_cpu
 from cascade_rcnn.passes.predict import predict_with
@@ -119,7 +120,8 @@ class Detector(FixedSettings):
 
     def targets(self, targets: Sequence[dict[str, Tensor]], images: ImageBatch) -> Targets:
         """Batch targets in torchvision's format, with the fields that the tasks need."""
-        return self.preprocess.targets(targets, images, [name for task in self.tasks for name in task.targets])  # type: ignore[union-attr]
+        extras = [name for task in self.tasks for name in task.targets]  # type: ignore[union-attr]
+        return batch_targets(targets, images, self.config.num_classes, extras)
 
     def losses(self, images: ImageBatch, targets: Targets) -> dict[str, Tensor]:
         """Compute the losses of a dense batch: a dict by name."""

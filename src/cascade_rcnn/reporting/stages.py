@@ -17,6 +17,7 @@ from cascade_rcnn.evaluation.metrics import LIMIT
 from cascade_rcnn.evaluation.quality import LocalizationCurve, steps
 from cascade_rcnn.models.detector import Detector, to_list
 from cascade_rcnn.models.modes import evaluating
+from cascade_rcnn.models.targets import batch_targets
 
 
 class StageRow(NamedTuple):
@@ -73,7 +74,7 @@ def measure_stages(
                     found, _ = head.detections(pooled, outputs[:stage], proposals.valid, batch.sizes)
                 rows[stage].append(coco_rows(to_list(found, batch, model.config), [target], model.config))
             boxes = steps(model.roi_heads, outputs, batch.sizes)
-            curve.add(boxes, proposals.valid, model.preprocess.targets([target], batch))
+            curve.add(boxes, proposals.valid, batch_targets([target], batch, model.config.num_classes))
             bar.advance(1, "")
     kept = np.isin(np.arange(len(dataset)), images)
     return _summary(dataset.annotations.select(kept), curve, {k: np.concatenate(v) for k, v in rows.items()}, limit)
