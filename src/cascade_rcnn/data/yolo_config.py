@@ -1,22 +1,20 @@
-"""Splits and class names of a YOLO dataset, from data.yaml, obj.data, or its folders."""
+"""The description of a YOLO dataset: its data.yaml, its obj.data, or what its folders alone say."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import yaml
 
 from cascade_rcnn.data.image_files import is_image, walk
 from cascade_rcnn.data.names import find_folder, parts_of
-from cascade_rcnn.data.splits import is_split
+from cascade_rcnn.data.yolo_folder import class_names, label_folders, read_names, split_folders
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.text_files import lines_of, read_lines, read_text, read_utf8
+from cascade_rcnn.text_files import read_lines, read_text
 
 _SPLITS = ("train", "val", "valid", "validation", "test")
 _YAML = (".yaml", ".yml")
-_NAME_FILES = ("classes.txt", "obj.names", "_darknet.labels")
 
 
 @dataclass(frozen=True)
@@ -58,21 +56,10 @@ def is_yolo_folder(folder: Path) -> bool:
     """Return whether a folder contains a YOLO dataset: a description, or images with label files."""
     if find_config(folder) is not None:
         return True
-    files = [path for split in _folders(folder).values() for path in walk(split)]
+    files = [path for split in split_folders(folder).values() for path in walk(split)]
     texts = {path.with_suffix("") for path in files if path.suffix == ".txt"}
     beside = any(path.with_suffix("") in texts for path in files if is_image(path))
-    return beside or any(path.suffix == ".txt" for labels in _labels(folder) for path in walk(labels))
-
-
-def _labels(folder: Path) -> list[Path]:
-    """Return the folders of label files, labels/ of the dataset and of its splits."""
-    return [path for place in (folder, *_folders(folder).values()) for path in _called("labels", place)]
-
-
-def _called(name: str, folder: Path) -> list[Path]:
-    """Return the subfolders of this name in any case, as on Windows; first the one in lower case."""
-    found = (path for path in folder.glob("*") if path.name.lower() == name and path.is_dir())
-    return sorted(found, reverse=True)
+    return beside or any(path.suffix == ".txt" for labels in label_folders(folder) for path in walk(labels))
 
 
 def read_config(data: Path) -> YoloConfig:
@@ -93,7 +80,7 @@ def _from_yaml(path: Path) -> YoloConfig:
         root = find_folder(str(config["path"]), [path.parent]) or path.parent
     splits = _found(path, root, {k: v if isinstance(v, list) else [v] for k, v in _split_entries(config).items()})
     if not splits:  # a file of the classes alone
-        splits = {name: [place] for name, place in _folders(root).items() if any(map(is_image, walk(place)))}
+        splits = {name: [place] for name, place in split_folders(root).items() if any(map(is_image, walk(place)))}
     names = _names(path, config.get("names"))
     notes = _other_number("nc", config.get("nc"), names)
     return YoloConfig(path, root, splits, names, _keypoints(path, config.get("kpt_shape")), notes)
@@ -111,45 +98,15 @@ def _from_darknet(path: Path) -> YoloConfig:
     config = {key.strip(): value.strip() for key, _, value in pairs}
     splits = _found(path, path.parent, {split: [config[split]] for split in _SPLITS if config.get(split)})
     named = find_folder(config.get("names", ""), [path.parent])
-    names = None if named is None or not named.is_file() else _read_names(named)
+    names = None if named is None or not named.is_file() else read_names(named)
     notes = () if names is None else _other_number("classes", config.get("classes"), names)
     return YoloConfig(path, path.parent, splits, names, notes=notes)
 
 
 def _from_folder(folder: Path) -> YoloConfig:
-    named = _named(folder)
-    splits = {name: [path] for name, path in _folders(folder).items()}
-    if named is None:
-        return YoloConfig(folder, folder, splits, None)
-    names, numbers = _read_names(named), _read_numbers(named.with_name("notes.json"))
-    if not numbers or numbers == names:
-        return YoloConfig(folder, folder, splits, names)
-    note = f"{named.name} has the classes in another order than Label Studio's notes.json, whose numbers are used"
-    return YoloConfig(folder, folder, splits, numbers, notes=(note,))
-
-
-def _named(folder: Path) -> Path | None:
-    """Return the file that names the classes: in the folder, or else with the images or (labelImg) the labels.
-
-    Raises UserError if the splits have different ones.
-    """
-    splits = _folders(folder)
-    inner = [place for labels in _labels(folder) for place in (labels, *(labels / name for name in splits))]
-    for places in ([folder], [*splits.values(), *inner]):
-        files = ([path for name in _NAME_FILES if (path := place / name).is_file()] for place in places)
-        found = [first for first, *_ in filter(None, files)]
-        if other := next((path for path in found[1:] if _read_names(path) != _read_names(found[0])), None):
-            raise UserError(f"{folder}: {found[0]} and {other} name other classes; put the right file into {folder}")
-        if found:
-            return found[0]
-    return None
-
-
-def _folders(folder: Path) -> dict[str, Path]:
-    """Return the folders of the splits: those in images/ or in the folder itself, or else all of it as one split."""
-    top = next(iter(_called("images", folder)), folder)
-    found = {path.name: path for path in sorted(top.glob("[!.]*")) if path.is_dir() and is_split(path.name)}
-    return found or {"all": top}
+    names, notes = class_names(folder)
+    splits = {name: [path] for name, path in split_folders(folder).items()}
+    return YoloConfig(folder, folder, splits, names, notes=notes)
 
 
 def _found(path: Path, root: Path, entries: Mapping[str, list[Any]]) -> dict[str, list[Path]]:
@@ -213,29 +170,3 @@ def _other_number(key: str, number: object, names: Mapping[int, str]) -> tuple[s
     if number is None or str(number).strip() == str(len(names)):
         return ()
     return (f"{key} is {number}, but the number of classes named is {len(names)}; the names are used",)
-
-
-def _read_names(path: Path) -> dict[int, str]:
-    """Read a file with a class name in each line; labels are line numbers, so that only trailing empty lines go."""
-    return dict(enumerate(line.strip() for line in lines_of(read_text(path).rstrip())))
-
-
-class _Class(msgspec.Struct):
-    id: int
-    name: str
-
-
-class _Notes(msgspec.Struct):
-    categories: list[_Class]
-
-
-def _read_numbers(path: Path) -> dict[int, str]:
-    """Read the classes of Label Studio's notes.json by their numbers in label files; empty for any other file.
-
-    If classes have a `category` in the labelling interface, it is their number, and classes.txt is only a list.
-    """
-    try:
-        notes = msgspec.json.decode(read_utf8(path), type=_Notes, strict=False)
-    except (UserError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return {}
-    return {category.id: category.name for category in notes.categories}
