@@ -6,7 +6,6 @@ import sys
 import time
 from itertools import cycle, islice
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ import torch
 
 from cascade_rcnn.data.augmentation.build import build_augmentation, build_transforms
 from cascade_rcnn.data.dataset import Dataset
-from cascade_rcnn.data.loader import _lost, make_loader, readable
+from cascade_rcnn.data.loader import make_loader, readable
 from cascade_rcnn.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -209,15 +208,6 @@ def test_a_script_that_its_processes_run_again_is_explained(dataset, monkeypatch
     with pytest.raises(UserError) as caught:
         next(iter(make_loader(dataset, batch_size=1, workers=1, seed=0, shuffle=False)))
     one_line(caught, "this script is run again by each process that it starts", '`if __name__ == "__main__":`')
-
-
-@pytest.mark.parametrize(("code", "parts"), [(1, ["could not start", "__main__"]), (-9, ["has died", "out of memory"])])
-def test_a_worker_that_failed_is_told_from_one_that_was_killed(code, parts):
-    """One that failed could not import the script, or a class of a notebook."""
-    worker: Any = SimpleNamespace(exitcode=code)
-    lost = _lost(RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"), [worker])
-    assert isinstance(lost, UserError)
-    assert all(part in str(lost) for part in parts)
 
 
 @pytest.mark.slow

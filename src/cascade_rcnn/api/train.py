@@ -16,8 +16,8 @@ from cascade_rcnn.api.report import report
 from cascade_rcnn.arguments import as_list, as_path, known_options
 from cascade_rcnn.data import Annotations, is_one_split, training_splits
 from cascade_rcnn.data.augmentation.build import Augmentation
-from cascade_rcnn.data.loader import check_first_run
 from cascade_rcnn.data.targets import Transforms
+from cascade_rcnn.data.workers import check_first_run
 from cascade_rcnn.engine.datasets import Classes, Data, Given, as_dataset, check_given, check_names, meaning
 from cascade_rcnn.engine.training.callbacks import Callback, Hooks
 from cascade_rcnn.engine.training.data import Sources, given_train, image_checks

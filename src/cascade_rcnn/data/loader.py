@@ -1,41 +1,30 @@
-"""Data loading: decode the sampler's batches in worker processes, which end with the process that started them."""
+"""Data loading: decode the sampler's batches, in worker processes or in this one."""
 
-import atexit
-import errno
-import multiprocessing
-import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from multiprocessing.process import BaseProcess
-from multiprocessing.util import Finalize
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import get_worker_info
 
 from cascade_rcnn.arguments import check_number
 from cascade_rcnn.data.batch_sampler import AspectBatchSampler, Draw
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.targets import Sample, Target
 from cascade_rcnn.data.transport import Packed, pack, unpack
+from cascade_rcnn.data.workers import WorkerLoader, ignore_signals
 from cascade_rcnn.errors import UserError
 
 _TRIES = 10  # replacements to try for a bad image
-_GUARD = 'put its code below `if __name__ == "__main__":`, or use --workers 0 (workers=0)'
-_NOT_STARTED = (
-    "a data loading process could not start (its error is printed above); put the code of a script below "
-    '`if __name__ == "__main__":` and classes of a notebook into a module, or use --workers 0 (workers=0)'
-)
 Batch: TypeAlias = tuple[list[Tensor], list[Target]]
 
 
-class DetectionLoader(DataLoader):
-    """A DataLoader that yields (images, targets), two lists, and re-raises a worker's UserError unchanged."""
+class DetectionLoader(WorkerLoader):
+    """A loader that yields (images, targets), two lists, and re-raises a worker's UserError unchanged."""
 
     batch_sampler: AspectBatchSampler
 
@@ -44,54 +33,10 @@ class DetectionLoader(DataLoader):
         self.batch_sampler.set_epoch(epoch, skip_batches)
 
     def __iter__(self) -> Iterator[Batch]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        batches = self._start()
-        while True:
-            try:
-                batch = next(batches, None)
-            except (RuntimeError, OSError, EOFError) as error:
-                if (lost := _lost(error, getattr(batches, "_workers", ()))) is None:
-                    raise
-                raise lost from None
-            if batch is None:
-                return
+        for batch in super().__iter__():
             if isinstance(batch, UserError):
                 raise batch
             yield unpack(batch) if self.num_workers else batch
-
-    def _start(self) -> Iterator[Any]:
-        """Start the workers and return an iterator over their batches, which raises if one of them dies.
-
-        torch's SIGCHLD handler is removed: it would raise wherever the main thread happens to be, such as in the middle
-        of an update, or at the end of the program, when workers are killed deliberately.
-        """
-        running = getattr(self, "_iterator", None) is not None
-        check_first_run()
-        if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD"):
-            handler = signal.getsignal(signal.SIGCHLD)
-            batches = self._iterate()
-            signal.signal(signal.SIGCHLD, handler)
-        else:
-            batches = self._iterate()
-        if not running and self.num_workers:
-            # Before torch's functions at exit, and before multiprocessing waits for its processes (priority 0 or more).
-            atexit.register(Finalize(batches, _kill, (batches._workers,), exitpriority=1))  # pyright: ignore
-        return batches
-
-    def _iterate(self) -> Iterator[Any]:
-        try:
-            return super().__iter__()
-        except (EOFError, ConnectionError):  # of the process that starts the others, which has run the script first
-            raise UserError(_NOT_STARTED) from None
-
-
-def check_first_run() -> None:
-    """Raise UserError where a process that a script has started runs the script again, as it is not guarded.
-
-    All start methods but fork do this: spawn, the default on Windows and macOS, and forkserver, elsewhere that of
-    Python 3.14.
-    """
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise UserError(f"this script is run again by each process that it starts; {_GUARD}")
 
 
 def check_loading(batch_size: int, workers: int) -> None:
@@ -141,38 +86,10 @@ def make_loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         collate_fn=_collate,
-        worker_init_fn=_ignore_signals,
+        worker_init_fn=ignore_signals,
         pin_memory=torch.cuda.is_initialized(),  # not for a model on the CPU
         generator=torch.Generator().manual_seed(seed),  # by default, every epoch would draw from the global one
     )
-
-
-def _lost(error: Exception, workers: Sequence[BaseProcess]) -> UserError | None:
-    """Return a UserError if a batch was lost because its process died, or too many files were open; else None."""
-    if "DataLoader worker" in str(error):
-        if any((worker.exitcode or 0) > 0 for worker in workers):  # not killed
-            return UserError(_NOT_STARTED)
-        return UserError("a data loading process has died (killed, or out of memory); use fewer --workers (0: none)")
-    if isinstance(error, EOFError) or "ancdata" in str(error) or getattr(error, "errno", None) == errno.EMFILE:
-        return UserError("too many open files; raise the limit (`ulimit -n 4096`), or use fewer --workers (0: none)")
-    return None
-
-
-def _kill(workers: Sequence[BaseProcess]) -> None:
-    """Kill workers that are left when their iterator is gone, or when this process ends.
-
-    They ignore SIGTERM, with which torch and multiprocessing end a worker that does not stop by itself: the process
-    would wait for it.
-    """
-    for worker in workers:
-        worker.kill()
-
-
-def _ignore_signals(_: int) -> None:
-    """Ignore signals in workers: Ctrl-C reaches all processes, but training still needs workers to finish its step."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):  # Windows has no SIGHUP
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 class _Samples(TorchDataset):
