@@ -7,7 +7,7 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
-from cascade_rcnn.engine.prediction.job import PredictionSummary
+from cascade_rcnn.engine.prediction.summary import PredictionSummary
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images.folders import expand, notes_of
 

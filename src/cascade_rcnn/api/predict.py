@@ -16,8 +16,9 @@ from cascade_rcnn.engine.datasets import files_of
 from cascade_rcnn.engine.prediction.detect_files import detect_in_files
 from cascade_rcnn.engine.prediction.detect_video import detect_in_video
 from cascade_rcnn.engine.prediction.formats import Format, check_formats
-from cascade_rcnn.engine.prediction.job import PredictionJob, PredictionSummary
+from cascade_rcnn.engine.prediction.job import PredictionJob
 from cascade_rcnn.engine.prediction.output_folder import check_folder
+from cascade_rcnn.engine.prediction.summary import PredictionSummary
 from cascade_rcnn.engine.prediction.video_frames import Clip, is_video
 from cascade_rcnn.engine.predictor import Precision
 from cascade_rcnn.errors import UserError

@@ -18,7 +18,9 @@ from pycocotools.coco import COCO
 from cascade_rcnn.config import Category
 from cascade_rcnn.data import load_coco
 from cascade_rcnn.engine.interrupt import Interrupted
-from cascade_rcnn.engine.prediction.detect_files import PredictionJob, PredictionSummary, detect_in_files
+from cascade_rcnn.engine.prediction.detect_files import detect_in_files
+from cascade_rcnn.engine.prediction.job import PredictionJob
+from cascade_rcnn.engine.prediction.summary import PredictionSummary
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images.tensors import read_image
 from cascade_rcnn.masks import Masks

@@ -19,7 +19,8 @@ from cascade_rcnn.config import Category
 from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.prediction import detect_video, video_frames
 from cascade_rcnn.engine.prediction.detect_video import detect_in_video
-from cascade_rcnn.engine.prediction.job import PredictionJob, PredictionSummary
+from cascade_rcnn.engine.prediction.job import PredictionJob
+from cascade_rcnn.engine.prediction.summary import PredictionSummary
 from cascade_rcnn.engine.prediction.video_frames import Clip, VideoFrames, VideoWriter, is_video
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.masks import Masks

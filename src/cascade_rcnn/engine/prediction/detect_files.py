@@ -11,11 +11,12 @@ import PIL.Image
 from torch import Tensor
 
 from cascade_rcnn.drawing import draw
-from cascade_rcnn.engine.interrupt import Interrupted, StopRequest
-from cascade_rcnn.engine.prediction.job import PredictionJob, PredictionSummary
+from cascade_rcnn.engine.interrupt import StopRequest
+from cascade_rcnn.engine.prediction.job import PredictionJob
 from cascade_rcnn.engine.prediction.journal import Entry, Journal
 from cascade_rcnn.engine.prediction.output_folder import remove_results
 from cascade_rcnn.engine.prediction.pending_images import Chosen, PendingImages, names_of
+from cascade_rcnn.engine.prediction.summary import PredictionSummary, finish
 from cascade_rcnn.engine.progress import ProgressBar
 from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.files import NoRoomError, remove_leftovers, replacing
@@ -26,7 +27,7 @@ from cascade_rcnn.passes import Detect, Found
 from cascade_rcnn.passes.interface import to_numpy
 from cascade_rcnn.passes.isolate import detect_each
 from cascade_rcnn.results import to_supervision
-from cascade_rcnn.text import count, printable
+from cascade_rcnn.text import printable
 
 
 def detect_in_files(detect: Detect, job: PredictionJob) -> PredictionSummary:
@@ -53,12 +54,7 @@ def detect_in_files(detect: Detect, job: PredictionJob) -> PredictionSummary:
             if not stop.asked:  # if stopped, the terminal with the progress bar may be gone
                 raise
         summary.before, summary.unnamed, summary.left_out = pending.before, pending.unnamed, pending.left_out
-        summary.boxes, summary.best_hidden = job.write_results(journal), job.best_hidden(journal)
-        summary.files = [job.output / "detections.json", *([job.output / PICTURES] if job.pictures else [])]
-        if stop.asked:
-            done = count(journal.number, "image")
-            raise Interrupted(f"stopped: {summary.files[0]} contains {done}; run the same command to continue")
-        summary.files += job.write_formats(journal)
+        finish(summary, job, journal, [job.output / PICTURES] if job.pictures else [], stopped=stop.asked)
     return summary
 
 

@@ -18,10 +18,11 @@ import torch
 
 from cascade_rcnn.data.segmentations import decoded
 from cascade_rcnn.drawing import draw
-from cascade_rcnn.engine.interrupt import Interrupted, StopRequest
-from cascade_rcnn.engine.prediction.job import PredictionJob, PredictionSummary
+from cascade_rcnn.engine.interrupt import StopRequest
+from cascade_rcnn.engine.prediction.job import PredictionJob
 from cascade_rcnn.engine.prediction.journal import Entry, Journal
 from cascade_rcnn.engine.prediction.output_folder import VIDEO, remove_results
+from cascade_rcnn.engine.prediction.summary import PredictionSummary, finish
 from cascade_rcnn.engine.prediction.tracks import Tracks
 from cascade_rcnn.engine.prediction.video_frames import Clip, Frame, VideoFrames, VideoWriter
 from cascade_rcnn.engine.progress import ProgressBar
@@ -52,13 +53,8 @@ def detect_in_video(detect: Detect, job: PredictionJob, clip: Clip, *, track: bo
             remove_results(job.output)
         _run(detect, job, frames, journal, tracks, summary, stop)
         _report(job, frames, summary, stopped=stop.asked)
-        summary.boxes, summary.best_hidden = job.write_results(journal), job.best_hidden(journal)
         drawn = [job.output / VIDEO] if job.pictures and summary.done + summary.before else []
-        summary.files = [job.output / "detections.json", *drawn]
-        if stop.asked and not frames.are_live:
-            done = count(journal.number, "frame")
-            raise Interrupted(f"stopped: {summary.files[0]} contains {done}; run the same command to continue")
-        summary.files += job.write_formats(journal)
+        finish(summary, job, journal, drawn, stopped=stop.asked and not frames.are_live)
     return summary
 
 

@@ -1,7 +1,6 @@
-"""The settings, results and summary of a prediction, for both images and videos."""
+"""The settings and results of a prediction, for both images and videos."""
 
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +17,10 @@ from cascade_rcnn.engine.prediction.journal import Entry, Journal
 from cascade_rcnn.evaluation.detections import Result
 from cascade_rcnn.files import replacing
 from cascade_rcnn.images.decoding import MAX_MEGAPIXELS
-from cascade_rcnn.images.folders import notes_of
 from cascade_rcnn.passes import Found, class_thresholds
-from cascade_rcnn.text import count, printable
+from cascade_rcnn.text import printable
 
-_SHOWN = 0.5  # default threshold for pictures and labelling tools
+SHOWN = 0.5  # default threshold for pictures and labelling tools
 
 
 class EntryFields(TypedDict, total=False):
@@ -63,7 +61,7 @@ class PredictionJob:
     @property
     def shown(self) -> list[float]:
         """The minimum score of each class in pictures and other formats."""
-        return class_thresholds(self.class_names, self.thresholds, _SHOWN if self.threshold is None else self.threshold)
+        return class_thresholds(self.class_names, self.thresholds, SHOWN if self.threshold is None else self.threshold)
 
     @property
     def shown_of(self) -> dict[int, float]:
@@ -124,33 +122,3 @@ class PredictionJob:
     def write_formats(self, journal: Journal) -> list[Path]:
         """Write the files in other formats, and return their paths."""
         return write_formats(self.formats, journal, self.categories, self.output, self.shown_of)
-
-
-@dataclass
-class PredictionSummary:
-    """The number of images by outcome, the number of detections, and the files written."""
-
-    done: int = 0  # by this call
-    before: int = 0  # by earlier calls
-    failed: int = 0
-    unnamed: int = 0  # not in the annotations
-    in_part: int = 0  # only the first of several pages or frames was read
-    dark: int = 0  # 16-bit images that use little of their range
-    left_out: Counter[str] = field(default_factory=Counter)  # unsupported formats by suffix, and other kinds
-    boxes: int = 0  # in all images
-    best_hidden: float | None = None  # the best score, if pictures and other formats show no detection
-    files: list[Path] = field(default_factory=list)
-    unit: str = "image"
-
-    def __str__(self) -> str:
-        before = f" ({self.before} of them by earlier runs)" if self.before else ""
-        places = ", ".join(str(path) for path in self.files)
-        return f"{count(self.done + self.before, self.unit)}{before}, {count(self.boxes, 'detection')}: {places}"
-
-    @property
-    def notes(self) -> list[str]:
-        """A line for each kind of image that was skipped, or not read as it is, and one if no detection is shown."""
-        unnamed = f"skipped {count(self.unnamed, 'image')}: not in the annotations"
-        hidden = f"pictures and other formats show none of the detections: all scores are below {_SHOWN}"
-        low = [] if self.best_hidden is None else [f"{hidden} (best: {self.best_hidden:.2g}); give a lower --threshold"]
-        return [*([unnamed] if self.unnamed else []), *notes_of(self.left_out, self.in_part, self.dark), *low]

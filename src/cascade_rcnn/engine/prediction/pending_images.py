@@ -79,38 +79,28 @@ class PendingImages:
         self.left_out = Counter[str]()  # unsupported, by suffix
         self.total, current = 0, set[str]()
         for source in _sources(paths, truth, Counter()):
-            self.total += not self._is_done(source, _stamp(source.path))
-            if (name := storable(source.name)) in journal.done and self._is_named(source):
+            name = storable(source.name)
+            if name in journal.done and self._id_of(source) == journal.id_of(name):
                 current.add(name)
+            self.total += not (name in current and journal.has(name, _stamp(source.path)))
         journal.keep(current)
 
     def __iter__(self) -> Iterator[Chosen]:
         for source in _sources(self._paths, self._truth, self.left_out):
-            name, stamp = storable(source.name), _stamp(source.path)
-            if self._is_done(source, stamp):
+            name, identity, stamp = storable(source.name), self._id_of(source), _stamp(source.path)
+            if self._journal.has(name, stamp) and identity == self._journal.id_of(name):
                 self.before += 1
-                continue
-            identity = self._identity(source, name)
-            if identity is None:
+            elif identity is not None:
+                yield Chosen(source.path, name, identity, stamp)
+            elif self._ids is not None:
                 self.unnamed += 1
             else:
-                yield Chosen(source.path, name, identity, stamp)
+                yield Chosen(source.path, name, self._next, stamp)
+                self._next += 1
 
-    def _is_done(self, source: Source, stamp: tuple[int, int]) -> bool:
-        """Return whether the journal has the image, unchanged and with the id that `truth`, if any, gives it now."""
-        return self._journal.has(storable(source.name), stamp) and self._is_named(source)
-
-    def _is_named(self, source: Source) -> bool:
-        """Return whether `truth`, if any, has the image, with the id that the journal has."""
-        return self._ids is None or self._ids.find(source) == self._journal.id_of(storable(source.name))
-
-    def _identity(self, source: Source, name: str) -> int | None:
-        if self._ids is not None:
-            return self._ids.find(source)
-        identity = self._journal.id_of(name)
-        if identity is None:
-            identity, self._next = self._next, self._next + 1
-        return identity
+    def _id_of(self, source: Source) -> int | None:
+        """Return the id that `truth` gives an image or, without it, the journal; None if there is none yet."""
+        return self._journal.id_of(storable(source.name)) if self._ids is None else self._ids.find(source)
 
 
 def _stamp(path: Path) -> tuple[int, int]:
