@@ -11,7 +11,9 @@ import PIL.Image
 import PIL.TiffImagePlugin
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images.decoding import MAX_MEGAPIXELS, SIDEWAYS, from_pil, holds_more, open_image, orientation
+from cascade_rcnn.images.decoding import MAX_MEGAPIXELS, holds_more, open_image
+from cascade_rcnn.images.orientation import SIDEWAYS, orientation
+from cascade_rcnn.images.pixels import from_pil
 
 _THREADS = 16  # most of the time is spent waiting, above all on network file systems
 _TAIL = 64  # bytes; end-of-image markers may be followed by a little padding

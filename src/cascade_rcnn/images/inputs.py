@@ -21,8 +21,9 @@ import PIL.Image
 
 from cascade_rcnn.arguments import check_number
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images.decoding import decode_image, from_array, from_pil
+from cascade_rcnn.images.decoding import decode_image
 from cascade_rcnn.images.folders import Source, expand, has_wildcard, notes_of
+from cascade_rcnn.images.pixels import from_array, from_pil
 
 if TYPE_CHECKING:
     import supervision

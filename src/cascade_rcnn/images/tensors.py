@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images.decoding import MAX_MEGAPIXELS, check_range, decode_image, warn_of_narrow_range
+from cascade_rcnn.images.decoding import MAX_MEGAPIXELS, decode_image
 from cascade_rcnn.images.inputs import ImageLike, to_array
+from cascade_rcnn.images.pixels import check_range, warn_of_narrow_range
 
 
 def read_image(path: str | Path, max_megapixels: float | None = MAX_MEGAPIXELS) -> Tensor:

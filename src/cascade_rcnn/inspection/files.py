@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cascade_rcnn.images.decoding import FORMATS, NARROW, SIDEWAYS
+from cascade_rcnn.images.decoding import FORMATS
+from cascade_rcnn.images.orientation import SIDEWAYS
+from cascade_rcnn.images.pixels import NARROW
 from cascade_rcnn.inspection import duplicates
 from cascade_rcnn.inspection.findings import Finding, Record, finding
 from cascade_rcnn.inspection.splits import Split

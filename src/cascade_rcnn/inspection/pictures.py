@@ -9,7 +9,9 @@ import PIL.Image
 import PIL.ImageDraw
 
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images.decoding import SIDEWAYS, from_pil, open_image, orientation
+from cascade_rcnn.images.decoding import open_image
+from cascade_rcnn.images.orientation import SIDEWAYS, orientation
+from cascade_rcnn.images.pixels import from_pil
 from cascade_rcnn.inspection.findings import Record
 
 LONGEST = 400  # long side of a picture in pixels

@@ -14,7 +14,9 @@ import PIL.Image
 from cascade_rcnn.data.headers import read_header
 from cascade_rcnn.data.names import exists
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.images.decoding import from_pil, open_image, orientation, peak
+from cascade_rcnn.images.decoding import open_image
+from cascade_rcnn.images.orientation import orientation
+from cascade_rcnn.images.pixels import from_pil, peak
 
 SIDE = 24  # side of a fingerprint in pixels
 _DRAFT = 4 * SIDE  # minimum side in pixels to which JPEG files are reduced while decoding

@@ -22,8 +22,9 @@ from cascade_rcnn.config import Category
 from cascade_rcnn.data.segmentations import run_lengths
 from cascade_rcnn.engine.predictor import Precision, Predictor
 from cascade_rcnn.errors import UserError, nearest
-from cascade_rcnn.images.decoding import from_pil, holds_more, is_dark, open_image
+from cascade_rcnn.images.decoding import holds_more, open_image
 from cascade_rcnn.images.folders import notes_of
+from cascade_rcnn.images.pixels import from_pil, is_dark
 from cascade_rcnn.images.tensors import to_tensor
 from cascade_rcnn.passes import Found
 from cascade_rcnn.passes.interface import rows as select
