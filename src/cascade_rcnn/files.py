@@ -20,7 +20,7 @@ from typing import Any
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text_files import check_regular
 
-_LONGEST = 230  # bytes, of the 255 that most file systems allow
+LONGEST_NAME = 230  # bytes, of the 255 that most file systems allow: others are derived from it
 _ASIDE = re.compile(r"\..+\.\d+\.tmp")
 
 
@@ -64,7 +64,7 @@ def _renamed(path: Path, backup: str | Path | None) -> Iterator[Path]:
 def _short(name: str) -> str:
     """Return a name that leaves room for a process id: the name itself, or a digest of one that is nearly too long."""
     encoded = os.fsencode(name)
-    return name if len(encoded) <= _LONGEST else hashlib.sha256(encoded).hexdigest()
+    return name if len(encoded) <= LONGEST_NAME else hashlib.sha256(encoded).hexdigest()
 
 
 @contextmanager

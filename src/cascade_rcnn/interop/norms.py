@@ -1,10 +1,12 @@
 """Convert the normalisation layers of other frameworks."""
 
-from typing import Any
+from typing import Any, TypeVar
 
-from cascade_rcnn.config import NormConfig, replace
+from cascade_rcnn.config import NormConfig, RegNetConfig, Res2NetConfig, replace
 from cascade_rcnn.interop.python_config import Settings
 from cascade_rcnn.interop.renaming import State
+
+_Backbone = TypeVar("_Backbone", RegNetConfig, Res2NetConfig)
 
 
 def seen_norm(state: State, name: str) -> NormConfig | None:
@@ -38,3 +40,9 @@ def mmdet_backbone_norm(seen: NormConfig, get: Settings) -> NormConfig:
     if norm.kind == "group" or not get("model.backbone.norm_eval", True):
         return norm
     return replace(norm, kind="affine" if get("model.backbone.norm_cfg.requires_grad", True) else "frozen")
+
+
+def with_mmdet_norm(seen: _Backbone, get: Settings) -> _Backbone:
+    """Return a backbone's config with mmdetection's kind of layers, and its stages that are not trained."""
+    frozen = get("model.backbone.frozen_stages", -1) + 1
+    return replace(seen, norm=mmdet_backbone_norm(seen.norm, get), frozen_stages=frozen)

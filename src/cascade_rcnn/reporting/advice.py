@@ -9,6 +9,7 @@ from cascade_rcnn.evaluation.bootstrap import LEAST_IMAGES
 from cascade_rcnn.reporting import thresholds
 from cascade_rcnn.reporting.analysis import Analysis
 from cascade_rcnn.reporting.breakdown import Group
+from cascade_rcnn.reporting.headline import images_with_objects
 from cascade_rcnn.reporting.text import decimal
 from cascade_rcnn.text import count
 
@@ -211,7 +212,7 @@ def _data(analysis: Analysis) -> Iterator[Advice]:
 
 def _shown(analysis: Analysis) -> int:
     """Return the number of images with objects."""
-    return int((analysis.evidence.pairs.matches.truth > 0).any(axis=1).sum())
+    return images_with_objects(analysis.evidence.pairs.matches.truth)
 
 
 def _labels(analysis: Analysis) -> Iterator[Advice]:

@@ -45,7 +45,7 @@ def headline(
     """
     overall = mean_over_classes(by_class)
     boxes, images = truth.sum(axis=0).tolist(), (truth > 0).sum(axis=0).tolist()
-    shown = int((truth > 0).any(axis=1).sum())
+    shown = images_with_objects(truth)
     return Headline(
         overall=_metrics(overall, shown, interval),
         by_iou=[_bounded(overall[:, k], shown, interval) for k in range(len(IOU_THRESHOLDS))],
@@ -54,6 +54,11 @@ def headline(
         ],
         resamples=len(by_class) - 1,
     )
+
+
+def images_with_objects(truth: np.ndarray) -> int:
+    """Return the number of images on which the intervals rest; `truth` (N, M) counts the objects."""
+    return int((truth > 0).any(axis=1).sum())
 
 
 def _metrics(by_iou: np.ndarray, images: int, interval: Bounds) -> dict[str, Interval]:

@@ -36,3 +36,9 @@ class AnyBackboneConfig(Config, frozen=True, kw_only=True):
     def normalised(self, kind: Literal["frozen", "affine", "batch", "group"]) -> Self:
         """Return a copy with another kind of normalisation."""
         return replace(self, norm=NormConfig(kind=kind))
+
+
+def heads_for(width: int, heads: int, before: int) -> int:
+    """Return the number of heads for `width` channels, each about as wide as `heads` of `before` channels."""
+    most = max(1, width * heads // before)
+    return next(number for number in range(most, 0, -1) if width % number == 0)

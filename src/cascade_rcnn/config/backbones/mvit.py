@@ -4,7 +4,7 @@ from typing import Self
 
 from msgspec.structs import replace
 
-from cascade_rcnn.config.backbones.base import MOST_DROPPED, AnyBackboneConfig, Depths
+from cascade_rcnn.config.backbones.base import MOST_DROPPED, AnyBackboneConfig, Depths, heads_for
 from cascade_rcnn.config.checks import check
 from cascade_rcnn.errors import UserError
 
@@ -51,7 +51,5 @@ class MViTConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="mvit"):
         size = (self.width, self.heads, self.depths)
         return next((name for name, known in MVITS.items() if known == size), "mvitv2")
 
-    def resized(self, width: int) -> Self:
-        """Return a copy with `width` channels and heads of about the same width as before."""
-        most = max(1, width * self.heads // self.width)
-        return replace(self, width=width, heads=next(h for h in range(most, 0, -1) if width % h == 0))
+    def resized(self, width: int) -> Self:  # noqa: D102
+        return replace(self, width=width, heads=heads_for(width, self.heads, self.width))

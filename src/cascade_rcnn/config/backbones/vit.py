@@ -4,7 +4,7 @@ from typing import Self
 
 from msgspec.structs import replace
 
-from cascade_rcnn.config.backbones.base import MOST_DROPPED, AnyBackboneConfig
+from cascade_rcnn.config.backbones.base import MOST_DROPPED, AnyBackboneConfig, heads_for
 from cascade_rcnn.config.checks import check
 from cascade_rcnn.errors import UserError
 
@@ -42,7 +42,5 @@ class ViTConfig(AnyBackboneConfig, frozen=True, kw_only=True, tag="vit"):
         sizes = {(768, 12): "b", (1024, 24): "l", (1280, 32): "h"}
         return f"vit_{sizes.get((self.width, self.depth), f'{self.width}x{self.depth}')}"
 
-    def resized(self, width: int) -> Self:
-        """Return a copy with `width` channels and heads of about the same width as before."""
-        most = max(1, width * self.heads // self.width)
-        return replace(self, width=width, heads=next(h for h in range(most, 0, -1) if width % h == 0))
+    def resized(self, width: int) -> Self:  # noqa: D102
+        return replace(self, width=width, heads=heads_for(width, self.heads, self.width))

@@ -21,13 +21,13 @@ from av.video.reformatter import Colorspace
 
 from cascade_rcnn.arguments import check_number
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.files import LONGEST_NAME
 from cascade_rcnn.images.decoding import EXTENSIONS
 from cascade_rcnn.images.folders import VIDEOS
 from cascade_rcnn.text import storable
 
 _LIVE = ("rtsp", "rtmp", "rtmps", "rtp", "udp", "tcp", "srt")
 _URL = re.compile(r"(\w+)://")
-_LONGEST_NAME = 230  # bytes, of the 255 that most file systems allow
 _USUAL_RATE = 25  # frames per second, for streams that do not specify a rate
 _BT709, _LIMITED = 1, 1  # FFmpeg's numbers of colours as in HD, and of a range of 16 to 235
 
@@ -56,7 +56,7 @@ class Clip:
         The end of a long name is cut off, as files are named after the video and the numbers of its frames.
         """
         path = urlsplit(self.source).path if _URL.match(self.source) else self.source
-        return storable(Path(path).stem).encode()[:_LONGEST_NAME].decode(errors="ignore") or "camera"
+        return storable(Path(path).stem).encode()[:LONGEST_NAME].decode(errors="ignore") or "camera"
 
     @property
     def is_live(self) -> bool:

@@ -1,10 +1,9 @@
 """Convert mmdetection's RegNetX, whose tensors are named like a ResNet's."""
 
-from cascade_rcnn.config import NormConfig, RegNetConfig, replace
+from cascade_rcnn.config import NormConfig, RegNetConfig
 from cascade_rcnn.interop.backbones.family import Family, Peer
 from cascade_rcnn.interop.known import Known
-from cascade_rcnn.interop.norms import mmdet_backbone_norm, seen_norm
-from cascade_rcnn.interop.python_config import Settings
+from cascade_rcnn.interop.norms import seen_norm, with_mmdet_norm
 from cascade_rcnn.interop.renaming import Names, State, number_of
 
 
@@ -53,11 +52,6 @@ _MMDET_KNOWN = Known(
 )
 
 
-def _from_mmdet(seen: RegNetConfig, get: Settings) -> RegNetConfig:
-    frozen = get("model.backbone.frozen_stages", -1) + 1
-    return replace(seen, norm=mmdet_backbone_norm(seen.norm, get), frozen_stages=frozen)
-
-
 FAMILY = Family(
     config=RegNetConfig,
     describe=_describe,
@@ -66,7 +60,7 @@ FAMILY = Family(
             sign=r"backbone\.layer1\.",  # the same as a ResNet's, whose stem has a 7x7 kernel
             shown=_has_a_small_stem,
             names=_MMDET,
-            complete=_from_mmdet,
+            complete=with_mmdet_norm,
             types=("RegNet",),
             known=_MMDET_KNOWN,
         ),

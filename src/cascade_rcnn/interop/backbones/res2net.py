@@ -1,11 +1,10 @@
 """mmdetection's Res2Net, whose tensors have a ResNet's names."""
 
-from cascade_rcnn.config import NormConfig, Res2NetConfig, replace
+from cascade_rcnn.config import NormConfig, Res2NetConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.interop.backbones.family import Family, Peer
 from cascade_rcnn.interop.known import Known
-from cascade_rcnn.interop.norms import mmdet_backbone_norm, seen_norm
-from cascade_rcnn.interop.python_config import Settings
+from cascade_rcnn.interop.norms import seen_norm, with_mmdet_norm
 from cascade_rcnn.interop.renaming import Names, State, number_of
 
 _DEPTHS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}  # by the blocks of each layer
@@ -58,11 +57,6 @@ _KNOWN = Known(
 )
 
 
-def _from_mmdet(seen: Res2NetConfig, get: Settings) -> Res2NetConfig:
-    frozen = get("model.backbone.frozen_stages", -1) + 1
-    return replace(seen, norm=mmdet_backbone_norm(seen.norm, get), frozen_stages=frozen)
-
-
 FAMILY = Family(
     config=Res2NetConfig,
     describe=_describe,
@@ -71,7 +65,7 @@ FAMILY = Family(
             sign=r"backbone\.layer1\.",  # as of a ResNet
             shown=_splits,
             names=_NAMES,
-            complete=_from_mmdet,
+            complete=with_mmdet_norm,
             types=("Res2Net",),
             known=_KNOWN,
         ),
