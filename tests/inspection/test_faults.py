@@ -12,7 +12,7 @@ import pytest
 import cascade_rcnn
 from cascade_rcnn.api.look import look
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.inspection.findings import KINDS
+from cascade_rcnn.inspection.kinds import KINDS
 
 Maker: TypeAlias = Callable[[Any], None]  # takes the `Data` of conftest.py
 FAULTS: dict[str, tuple[str, int, dict[str, object]]] = {}

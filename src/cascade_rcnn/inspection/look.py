@@ -13,7 +13,8 @@ from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.inspection.boxes import box_findings
 from cascade_rcnn.inspection.classes import ClassCount, class_findings, count_classes
 from cascade_rcnn.inspection.files import file_findings
-from cascade_rcnn.inspection.findings import SEVERITIES, Finding, Record, Severity, sorted_findings
+from cascade_rcnn.inspection.findings import Finding, Record, sorted_findings
+from cascade_rcnn.inspection.kinds import SEVERITIES, Severity
 from cascade_rcnn.inspection.labels import SplitDetections, label_findings
 from cascade_rcnn.inspection.masks import mask_findings
 from cascade_rcnn.inspection.sizes import GOOD, Bin, Sizes, measure, size_findings

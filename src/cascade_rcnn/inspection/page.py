@@ -10,7 +10,8 @@ import PIL.Image
 from cascade_rcnn.auto.anchors import IOU
 from cascade_rcnn.boxes import to_xywh
 from cascade_rcnn.inspection.augmented import Sample
-from cascade_rcnn.inspection.findings import SEVERITIES, Finding, Record
+from cascade_rcnn.inspection.findings import Finding, Record
+from cascade_rcnn.inspection.kinds import SEVERITIES
 from cascade_rcnn.inspection.look import Look, example
 from cascade_rcnn.inspection.pictures import COLORS, Marked, color_of, drawn, picture, picture_of
 from cascade_rcnn.inspection.sizes import GOOD, Bin
