@@ -1,5 +1,6 @@
 """Frames are shown as players show them, and written so that players show them the same."""
 
+import gc
 import shutil
 import struct
 from fractions import Fraction
@@ -50,6 +51,19 @@ def with_matrix(video: Path, path: Path, a: int, b: int, c: int, d: int) -> Path
 def first(path: Path) -> Frame:
     with VideoFrames(Clip(source=str(path))) as frames:
         return next(iter(frames))
+
+
+def threads() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+def test_no_thread_is_left_beside_which_a_process_could_be_forked(quadrants):
+    gc.collect()  # what other tests have left
+    before = threads()
+    with VideoFrames(Clip(source=str(quadrants))) as frames:
+        assert len(list(frames)) == 1
+        assert threads() > before
+    assert threads() == before
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import PIL.ImageOps
 from av.container import InputContainer
 from av.error import EOFError as EndOfFile
 from av.error import FFmpegError, InvalidDataError
-from av.video.reformatter import Colorspace
+from av.video.reformatter import Colorspace, VideoReformatter
 
 from cascade_rcnn.arguments import check_number
 from cascade_rcnn.errors import UserError
@@ -103,6 +103,7 @@ class VideoFrames:
             raise UserError(f"{clip.source}: contains no video, only audio or data; give a video")
         self._stream = self._container.streams.video[0]
         self._stream.thread_type = "AUTO"
+        self._to_rgb = VideoReformatter()  # a frame would keep one of its own, and its threads, until it is collected
         self.rate = float(self._stream.average_rate or self._stream.guessed_rate or _USUAL_RATE)
 
     @property
@@ -134,7 +135,8 @@ class VideoFrames:
             if self.clip.end is not None and seconds >= self.clip.end:
                 return
             if seconds >= self.clip.start and index % self.clip.step == 0:
-                yield Frame(index, seconds, *_upright(frame, self._stream.sample_aspect_ratio or Fraction(1)))
+                rgb = self._to_rgb.reformat(frame, format="rgb24").to_ndarray()
+                yield Frame(index, seconds, *_upright(rgb, frame, self._stream.sample_aspect_ratio or Fraction(1)))
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         """Decode from the beginning, so that frame numbers are exact; count and skip damaged parts."""
@@ -158,6 +160,7 @@ class VideoFrames:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._container.close()
+        del self._container, self._stream, self._to_rgb  # ends their threads; a process forked beside them would hang
 
 
 def _open(source: str) -> InputContainer:
@@ -171,9 +174,8 @@ def _open(source: str) -> InputContainer:
     raise UserError(f"{source}: cameras cannot be opened by number on this system; give the URL of a stream")
 
 
-def _upright(frame: av.VideoFrame, aspect: Fraction) -> tuple[np.ndarray, Fraction]:
+def _upright(pixels: np.ndarray, frame: av.VideoFrame, aspect: Fraction) -> tuple[np.ndarray, Fraction]:
     """Return the pixels of a frame as it is shown, and their aspect."""
-    pixels = frame.to_ndarray(format="rgb24")
     if _is_mirrored(frame):
         pixels = pixels[::-1]  # before the rotation, which is that of the upper edge
     quarters = round(frame.rotation / 90)
