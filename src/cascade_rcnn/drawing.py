@@ -70,6 +70,11 @@ def _resized(mask: Any, factor: float, height: int, width: int) -> Any:
     return np.asarray(mask)[:, rows[:, None], columns]
 
 
+def tint(picture: PIL.Image.Image, inside: np.ndarray, color: str) -> None:
+    """Paint a colour over pixels (H, W) bool of the image that the picture shows, as opaquely as `draw` does."""
+    picture.paste(color, mask=PIL.Image.fromarray(inside * np.uint8(255 * _OPACITY)).resize(picture.size))
+
+
 def write(pen: PIL.ImageDraw.ImageDraw, place: tuple[float, float], text: str, size: int, color: str) -> None:
     """Write a text (its upper left corner at `place`) on a rectangle of a colour, in legible ink."""
     font = font_of(size, text)

@@ -40,6 +40,23 @@ def test_a_trace_ends_in_what_the_model_finds_and_goes_through_its_stages(option
     assert len(one.above(float(one.scores[1])).scores) >= 2
 
 
+def test_masks_are_those_that_the_model_predicts():
+    torch.manual_seed(0)
+    model = create_model("cascade_mask_rcnn_resnet18_fpn", 3, score_threshold=0.0, mask_channels=8, **THIN).eval()
+    image = torch.rand(3, 60, 90)
+    with torch.inference_mode():
+        expected = model.find([image])[0]["masks"]
+    one = trace(model, image)
+    assert one.masks is not None
+    assert one.masks.size == (60, 90)
+    assert 0 < int(one.masks.areas().sum()) == int(expected.areas().sum())
+    assert torch.equal(one.masks.dense(), expected.dense())
+    some = one.above(float(one.scores[1])).masks
+    assert some is not None
+    assert torch.equal(some.dense(), expected.dense()[: len(some)])
+    assert trace(load("starter"), image).masks is None
+
+
 def test_a_model_in_training_mode_is_traced_as_it_predicts():
     torch.manual_seed(0)
     model = create_model("cascade_rcnn_resnet18_fpn", 3, score_threshold=0.0, **THIN).eval()

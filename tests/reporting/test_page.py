@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from cascade_rcnn.reporting.comparison import compare
 from cascade_rcnn.reporting.curves import Curves, Evaluated
 from cascade_rcnn.reporting.stages import StageRow, Stages
 
+from .conftest import outline
 from .pages import Page
 
 TRUTH = [(0, 10, 10, 40, 40, 1), (0, 100, 100, 60, 60, 2), (1, 20, 20, 40, 40, 1), (2, 20, 20, 40, 40, 2)]
@@ -65,6 +67,41 @@ def test_it_says_what_was_measured(analysis, html):
     assert "stage 1 alone 50.0 60.0 40.0 10.0" in text
     assert "proposal 0.600 after stage 1 0.700 +0.100 after stage 2 0.800 +0.100" in text
     assert "where nothing is annotated: 1; confident detections of another class than the annotated one: 1" in text
+
+
+def test_mask_ap_is_shown_beside_box_ap(scene, monkeypatch):
+    """Of two cats, whose boxes are found, the mask of one is that of another place."""
+    monkeypatch.setattr("cascade_rcnn.reporting.plots._plot", lambda draw, label, height=0: "<svg></svg>")
+    truth = [(0, 10, 10, 40, 40, 1), (1, 20, 20, 40, 40, 1)]
+    found = [(0, 10, 10, 40, 40, 0.9, 1), (1, 20, 20, 40, 40, 0.8, 1)]
+    evidence = scene(truth, found, pixels=True, masks=True)
+    evidence.masks[1] = outline((1, 100, 100, 40, 40))
+    analysis = analyse(evidence)
+    html = page.page(analysis, {})
+    parsed = Page(html)
+    assert parsed.text.startswith("Box AP 100.0, mask AP 50.5: nothing stands out")  # 51 of 101 recall points
+    assert "Mask AP 50.5 AP50 50.5, AP75 50.5" in parsed.text
+    assert "All metrics but mask AP are those of boxes" in parsed.text
+    assert "boxes 2 100.0 100.0 100.0 100.0 masks 2 50.5 50.5 50.5 50.5" in parsed.text
+    assert "cat 2 100.0 50.5 100.0 50.5 100.0 50.5 dog 0 – – – – – –" in parsed.text
+    assert "masks" in parsed.ids
+    assert analysis.to_dict()["metrics"]["masks"]["ap"] == pytest.approx(51 / 101)
+    better = scene(truth, found, pixels=True, masks=True)
+    compared = compare(evidence, better)
+    text = Page(comparison_page.page(compared, ["first", "second"], {})).text
+    assert "mask AP 50.5 100.0 +49.5 – –" in text
+    assert "All metrics but mask AP" in text
+    assert [one["ap50"] for one in compared.to_dict()["masks"]] == pytest.approx([51 / 101, 1])
+
+
+def test_annotations_without_masks(scene, monkeypatch):
+    monkeypatch.setattr("cascade_rcnn.reporting.plots._plot", lambda draw, label, height=0: "<svg></svg>")
+    evidence = scene(TRUTH, FOUND, images=3, pixels=True, masks=True)
+    boxes = replace(evidence, dataset=evidence.dataset.with_segmentations(None))
+    parsed = Page(page.page(analyse(boxes), {}))
+    assert "All metrics are those of boxes, in percent, as the annotations have no masks." in parsed.text
+    assert "masks" not in parsed.ids
+    assert "masks" not in compare(boxes, evidence).to_dict()
 
 
 def test_ids_are_unique(html):

@@ -4,8 +4,17 @@ import json
 from pathlib import Path
 
 import numpy as np
+import PIL.ImageColor
+import torch
 
-from cascade_rcnn.webapp.session import look, pictures, table, write_json
+from cascade_rcnn.data.segmentations import decoded
+from cascade_rcnn.masks import Masks
+from cascade_rcnn.models.create import create_model
+from cascade_rcnn.models.trace import Trace
+from cascade_rcnn.webapp.picture import draw_stages, stage_color
+from cascade_rcnn.webapp.session import Named, look, pictures, table, write_json
+
+from .conftest import THIN
 
 
 def test_images_become_pictures_a_table_and_results(named, photo, tmp_path):
@@ -30,3 +39,36 @@ def test_images_become_pictures_a_table_and_results(named, photo, tmp_path):
     np.testing.assert_allclose(results[0]["bbox"][:2], looked.traces[0][0].boxes[0, -1, :2], rtol=1e-6)
     assert table(looked, named, 0, 1.1)[1] == []
     assert pictures(looked, [named], 0, 1.1, 1, every=True)[0][1] == "photo.png: stage 1, no detections"
+
+
+def test_masks_are_drawn_on_the_final_boxes_in_their_colour():
+    """Two stages; the mask is the lower half of the final box, in an image that is enlarged 32 times."""
+    dense = torch.zeros(1, 32, 32, dtype=torch.uint8)
+    dense[0, 16:24, 8:24] = 1
+    boxes = np.array([[[4, 4, 28, 28], [8, 8, 20, 24], [8, 8, 24, 24]]], np.float32)
+    one = Trace(
+        boxes=boxes, stage_scores=np.ones((1, 2)), scores=np.ones(1), labels=np.ones(1, int), masks=Masks.encode(dense)
+    )
+    image = np.full((32, 32, 3), 100, np.uint8)
+    inside, outside = (512, 640), (512, 400)
+    for stages in ([2], [0, 1, 2]):
+        picture = draw_stages(image, one, ["cat"], stages)
+        tint = 0.4 * np.array(PIL.ImageColor.getrgb(stage_color(2))) + 0.6 * 100
+        np.testing.assert_allclose(picture.getpixel(inside), tint, atol=1)
+        assert picture.getpixel(outside) == (100, 100, 100)
+    for picture in (draw_stages(image, one, ["cat"], [1]), draw_stages(image, one.above(1.1), ["cat"], [2])):
+        assert picture.getpixel(inside) == (100, 100, 100)
+
+
+def test_downloads_have_the_masks(photo, tmp_path):
+    torch.manual_seed(0)
+    model = create_model("cascade_mask_rcnn_resnet18_fpn", 2, score_threshold=0.0, mask_channels=8, **THIN).eval()
+    named = Named("masks.safetensors", model)
+    looked = look([named], [str(photo)], lambda *_: None, str(tmp_path))
+    results = json.loads(Path(write_json(looked, named, 0, 0.0)).read_text())
+    (one,) = looked.traces[0]
+    assert len(results) == len(one.scores) > 0
+    assert {tuple(row["segmentation"]["size"]) for row in results} == {(60, 90)}
+    again = decoded((row["segmentation"]["counts"].encode() for row in results), 60, 90)
+    assert one.masks is not None
+    assert torch.equal(again.dense(), one.masks.dense())

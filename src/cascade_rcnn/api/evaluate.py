@@ -113,17 +113,19 @@ def evaluate(
         tell(unmeasured(truth))
     if save_detections is not None:
         write(save_detections, found.rows, truth, found.masks)
+    metrics = evaluate_detected(truth, found, source=opened.name, limit=max_detections, boundary=boundary)
     if report is not None:
         make(
-            dataset,
-            found.rows,
+            dataset.with_segmentations(truth.segmentations),
+            found,
             Path(report),
             facts={"model": opened.name},
             model=opened.detector,
             precision=opened.settings["precision"],
             limit=max_detections,
+            metrics=metrics,
         )
-    return evaluate_detected(truth, found, source=opened.name, limit=max_detections, boundary=boundary)
+    return metrics
 
 
 def evaluate_detections(
@@ -163,10 +165,11 @@ def evaluate_detections(
     found = load_detected(detections, annotations)
     if save_detections is not None:
         write(save_detections, found.rows, annotations, found.masks)
+    metrics = evaluate_detected(annotations, found, source=detections, limit=max_detections, boundary=boundary)
     if report is not None:
         dataset = as_dataset(annotations, bad_images=bad_images, evaluated=True)
-        make(dataset, found.rows, Path(report), facts={"detections": str(detections)}, limit=max_detections)
-    metrics = evaluate_detected(annotations, found, source=detections, limit=max_detections, boundary=boundary)
+        facts = {"detections": str(detections)}
+        make(dataset, found, Path(report), facts=facts, limit=max_detections, metrics=metrics)
     tell([f"{detections}: {note}" for note in doubts(found.rows, annotations)])
     return metrics
 

@@ -13,8 +13,10 @@ from cascade_rcnn.data.loader import check_loading
 from cascade_rcnn.engine.datasets import Data, as_dataset, meaning
 from cascade_rcnn.engine.evaluate import check_classes, collect, evaluation_loader
 from cascade_rcnn.engine.predictor import Precision
-from cascade_rcnn.evaluation import load_detections
-from cascade_rcnn.evaluation.coco import Array, crowding_notes
+from cascade_rcnn.evaluation.coco import crowding_notes
+from cascade_rcnn.evaluation.detected import Detected
+from cascade_rcnn.evaluation.detections import load_detected
+from cascade_rcnn.evaluation.masks import unmeasured
 from cascade_rcnn.outputs import check_outputs
 from cascade_rcnn.recipes import DataConfig
 from cascade_rcnn.reporting.comparison import check_same_data
@@ -63,7 +65,7 @@ def report(
     model = open_model(checkpoint or opened.checkpoint, device=device, precision=precision)
     dataset = _dataset(opened, model, data, images, split, bad_images)
     own = data is None and checkpoint is None
-    found = load_detections(detections, dataset.annotations) if detections is not None else None
+    found = load_detected(detections, dataset.annotations) if detections is not None else None
     if found is None and own:
         found = _kept(opened, dataset)
     if found is None:
@@ -141,20 +143,27 @@ def _dataset(
     settings = run.recipe.data if data is None else DataConfig()
     bad_images = bad_images or settings.bad_images
     if isinstance(data, str | Path):
-        data = load_annotations(data, images, split, model.class_names, bad_images=bad_images)
+        masks = model.config.has_masks
+        data = load_annotations(data, images, split, model.class_names, masks=masks, bad_images=bad_images)
     measured = run.validation(bad_images) if data is None else data
     labels = meaning(None, model.config.categories)
     dataset = as_dataset(
-        measured, labels, bad_images=bad_images, max_megapixels=settings.max_megapixels, evaluated=True
+        measured,
+        labels,
+        masks=model.config.has_masks,
+        bad_images=bad_images,
+        max_megapixels=settings.max_megapixels,
+        evaluated=True,
     )
     check_classes(model.config, dataset.annotations, model.name)
     if data is not None:
         most = model.config.inference.max_detections
-        tell([*dataset.annotations.notes, *crowding_notes(dataset.annotations, most=most)])
+        notes = unmeasured(dataset.annotations) if model.config.has_masks else []
+        tell([*dataset.annotations.notes, *crowding_notes(dataset.annotations, most=most), *notes])
     return dataset
 
 
-def _kept(run: Run, dataset: Dataset) -> Array | None:
+def _kept(run: Run, dataset: Dataset) -> Detected | None:
     """Return the detections stored by the run; None, with a note, if it was evaluated on another number of images."""
     evaluated, images = run.images, len(dataset)
     if evaluated in (None, images):
@@ -163,8 +172,9 @@ def _kept(run: Run, dataset: Dataset) -> Array | None:
     return None
 
 
-def _detect(model: Opened, dataset: Dataset, batch_size: int, workers: int) -> Array:
-    return collect(model.detect, model.config, evaluation_loader(dataset, batch_size, workers), len(dataset)).rows
+def _detect(model: Opened, dataset: Dataset, batch_size: int, workers: int) -> Detected:
+    loader = evaluation_loader(dataset.with_segmentations(None), batch_size, workers)
+    return collect(model.detect, model.config, loader, len(dataset))
 
 
 def _names(a: Path, b: Path) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """A torch dataset of annotations and image files with torchvision's detection targets."""
 
 from copy import copy
+from dataclasses import replace
 from typing import Self
 
 import torch
@@ -12,6 +13,7 @@ from cascade_rcnn.data.annotations import Annotations, check_annotations
 from cascade_rcnn.data.augmentation.build import Augmentation
 from cascade_rcnn.data.check import size_differs
 from cascade_rcnn.data.seeding import seeded
+from cascade_rcnn.data.segmentations import Segmentations
 from cascade_rcnn.data.targets import Sample, Target, Transforms, apply, inside, masks_as_crowds, plain
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images.tensors import read_image, to_tensor
@@ -61,6 +63,12 @@ class Dataset(TorchDataset[Sample]):
         """Return a copy with other transforms."""
         other = copy(self)
         other.transforms = transforms
+        return other
+
+    def with_segmentations(self, segmentations: Segmentations | None) -> Self:
+        """Return a copy whose annotations have these outlines of their objects, or none."""
+        other = copy(self)
+        other.annotations = replace(self.annotations, segmentations=segmentations)
         return other
 
     def for_evaluation(self) -> Self:

@@ -93,9 +93,10 @@ def load_detected(path: str | Path, truth: Annotations) -> Detected:
     or missing while other entries have one.
     """
     path = as_path("detections", path)
-    text = read_utf8(path)
-    results = _decode(path, text, list[_Mask])
-    if truth.segmentations is None or not _have_masks(results):
+    if truth.segmentations is None:
+        return Detected(load_detections(path, truth))
+    results = _decode(path, read_utf8(path), list[_Mask])
+    if not _have_masks(results):
         return Detected(load_detections(path, truth))
     sizes = dict(zip(truth.image_ids.tolist(), truth.image_sizes.tolist(), strict=True))
     boxes, masks = [], []

@@ -14,8 +14,9 @@ from cascade_rcnn.arguments import shown
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images.inputs import ImageLike
 from cascade_rcnn.images.tensors import to_tensor
+from cascade_rcnn.masks import Masks
 from cascade_rcnn.models.checkpoint import without_wrappers
-from cascade_rcnn.models.detector import Detector
+from cascade_rcnn.models.detector import Detector, to_list
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,7 @@ class Trace:
     stage_scores: np.ndarray  # (D, T): the class's score by each stage's own classifier
     scores: np.ndarray  # (D,)
     labels: np.ndarray  # (D,) 1..M
+    masks: Masks | None = None  # of the final boxes; None if the model predicts none
 
     @property
     def ious(self) -> np.ndarray:
@@ -48,6 +50,7 @@ class Trace:
             stage_scores=self.stage_scores[keep],
             scores=self.scores[keep],
             labels=self.labels[keep],
+            masks=None if self.masks is None else self.masks[torch.from_numpy(keep)],
         )
 
 
@@ -72,15 +75,19 @@ def trace(model: Detector, image: ImageLike) -> Trace:
     laid_out = cascade.lay_out(features)
     outputs, valid = cascade.run_all(laid_out, proposals, batch.sizes)
     found, rows = cascade.detections(laid_out, outputs, valid, batch.sizes)
+    for task in model.tasks:
+        found = task(features, found)
     number = int(found.valid[0].sum())
     boxes, labels, row = found.boxes[0, :number], found.labels[0, :number], rows[0, :number]
     path = torch.stack([*(one.boxes[0, row] for one in outputs), boxes], dim=1)
     scale = (batch.original_sizes / batch.sizes).flip(-1).repeat(1, 2)
     path = box_ops.clip(path.flatten(0, 1)[None] * scale, batch.original_sizes).view(number, len(outputs) + 1, 4)
     sure = torch.stack([cascade.stage_scores(one)[0, row, labels - 1] for one in outputs], dim=1)
+    masks = to_list(found, batch, model.config, encode=True)[0].get("masks")
     return Trace(
         boxes=path.float().cpu().numpy(),
         stage_scores=sure.float().cpu().numpy(),
         scores=found.scores[0, :number].float().cpu().numpy(),
         labels=labels.cpu().numpy(),
+        masks=masks,
     )

@@ -8,9 +8,9 @@ import numpy as np
 from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation.bootstrap import Interval, interval
-from cascade_rcnn.evaluation.metrics import nan_to_none
+from cascade_rcnn.evaluation.metrics import Metrics, nan_to_none
 from cascade_rcnn.reporting.evidence import Evidence
-from cascade_rcnn.reporting.headline import Headline, draws, headline
+from cascade_rcnn.reporting.headline import METRICS, Headline, draws, headline
 from cascade_rcnn.reporting.images import ImageScores, image_scores
 
 
@@ -22,6 +22,12 @@ class Comparison(NamedTuple):
     own: tuple[Headline, Headline]
     difference: Headline  # b minus a, on the same resamples of the images
     scores: tuple[ImageScores, ImageScores]
+
+    @property
+    def masks(self) -> tuple[Metrics, Metrics] | None:
+        """The mask metrics of both; None if they are not measured."""
+        both = [one.metrics.masks for one in (self.a, self.b) if one.masks is not None]
+        return (both[0], both[1]) if len(both) == 2 and both[0] is not None and both[1] is not None else None
 
     @property
     def gains(self) -> np.ndarray:
@@ -40,6 +46,8 @@ class Comparison(NamedTuple):
             "thresholds": [self.a.threshold, self.b.threshold],
             "images": {truth.file_names[i]: float(gains[i]) for i in np.argsort(gains, kind="stable").tolist()},
         }
+        if (both := self.masks) is not None:
+            found["masks"] = [{metric: getattr(one, metric) for metric in METRICS} for one in both]
         return nan_to_none(found)
 
 

@@ -27,7 +27,8 @@ def page(comparison: Comparison, names: Sequence[str], facts: Mapping[str, str])
         answer=answer(comparison.difference.overall["ap"], names),
         names=names,
         facts=facts,
-        rows=[_row(comparison, text, metric) for metric, text in _METRICS.items()],
+        rows=[_row(comparison, text, metric) for metric, text in _METRICS.items()] + _mask_rows(comparison),
+        masks=comparison.masks is not None,
         classes=_classes(comparison),
         resamples=comparison.difference.resamples,
         plot=plots.by_iou(*(own.by_iou for own in comparison.own)),
@@ -64,6 +65,14 @@ def _cells(own: Sequence[Interval], difference: Interval) -> list[Any]:
 
 def _row(comparison: Comparison, text: str, metric: str) -> list[Any]:
     return [text, *_cells([one.overall[metric] for one in comparison.own], comparison.difference.overall[metric])]
+
+
+def _mask_rows(comparison: Comparison) -> list[list[Any]]:
+    """Return rows of mask AP, without intervals and verdicts; none if it is not measured."""
+    if (both := comparison.masks) is None:
+        return []
+    values = [(text, *(getattr(one, metric) for one in both)) for metric, text in _METRICS.items()]
+    return [[f"mask {text}", percent(a), percent(b), signed(b - a), "–", "–"] for text, a, b in values]
 
 
 def _classes(comparison: Comparison) -> list[list[Any]]:

@@ -8,10 +8,13 @@ import numpy as np
 
 from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.data.dataset import Dataset
-from cascade_rcnn.evaluation.coco import Array, evaluate_boxes, to_hotcoco
+from cascade_rcnn.evaluation.coco import Array, to_hotcoco
+from cascade_rcnn.evaluation.detected import Detected
+from cascade_rcnn.evaluation.masks import evaluate_detected
 from cascade_rcnn.evaluation.matches import Pairs, pair
 from cascade_rcnn.evaluation.metrics import LIMIT, Metrics
 from cascade_rcnn.reporting.thresholds import Operating, best, operate
+from cascade_rcnn.rle import RLE
 
 _DEFAULT = 0.5  # threshold if no detection is correct
 
@@ -28,15 +31,33 @@ class Evidence:
     limit: int  # detections per image and class that count
     threshold: float  # score from which detections are shown
     pairs: Pairs  # the D evaluated detections, matched to objects
+    masks: list[RLE] | None = None  # of the N detections, if the detector predicts any
+    measured: Metrics | None = None  # COCO's metrics, if they are already computed
 
     @classmethod
-    def of(cls, dataset: Dataset, found: Array, threshold: float | None = None, *, limit: int = LIMIT) -> "Evidence":
-        """Match detections (N, 7) to the dataset; the threshold defaults to the one with the highest F1 at IoU 0.5."""
-        pairs = pair(dataset.annotations, found, limit)
+    def of(
+        cls,
+        dataset: Dataset,
+        found: Detected,
+        threshold: float | None = None,
+        *,
+        limit: int = LIMIT,
+        measured: Metrics | None = None,
+    ) -> "Evidence":
+        """Match detections to the dataset; the threshold defaults to the one with the highest F1 at IoU 0.5."""
+        pairs = pair(dataset.annotations, found.rows, limit)
         if threshold is None:
             chosen = best(pairs.matches)
             threshold = _DEFAULT if chosen is None else chosen.threshold
-        return cls(dataset=dataset, found=found, limit=limit, threshold=threshold, pairs=pairs)
+        return cls(
+            dataset=dataset,
+            found=found.rows,
+            limit=limit,
+            threshold=threshold,
+            pairs=pairs,
+            masks=found.masks,
+            measured=measured,
+        )
 
     @property
     def truth(self) -> Annotations:
@@ -50,8 +71,10 @@ class Evidence:
 
     @cached_property
     def metrics(self) -> Metrics:
-        """COCO's metrics."""
-        return evaluate_boxes(self.truth, self.found, limit=self.limit)
+        """COCO's metrics, also of masks if both detections and objects have them."""
+        if self.measured is not None:
+            return self.measured
+        return evaluate_detected(self.truth, Detected(self.found, self.masks), limit=self.limit)
 
     @cached_property
     def operating(self) -> Operating:

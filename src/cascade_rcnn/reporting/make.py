@@ -6,8 +6,8 @@ from pathlib import Path
 from cascade_rcnn.arguments import check_number
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.engine.predictor import Precision
-from cascade_rcnn.evaluation.coco import Array
-from cascade_rcnn.evaluation.metrics import LIMIT
+from cascade_rcnn.evaluation.detected import Detected
+from cascade_rcnn.evaluation.metrics import LIMIT, Metrics
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.reporting import comparison_page, page
 from cascade_rcnn.reporting.advice import advise
@@ -23,7 +23,7 @@ STAGE_IMAGES = 100  # to measure the stages on; enough for two digits of their m
 
 def make(
     dataset: Dataset,
-    found: Array,
+    found: Detected,
     folder: Path,
     *,
     facts: Mapping[str, str],
@@ -33,19 +33,22 @@ def make(
     threshold: float | None = None,
     stage_images: int = STAGE_IMAGES,
     limit: int = LIMIT,
+    metrics: Metrics | None = None,
 ) -> Report:
-    """Write the report on detections (N, 7); a given `model` is run on `stage_images` images to measure its stages.
+    """Write the report on detections; a given `model` is run on `stage_images` images to measure its stages.
 
     `facts` are shown at the top of the page, `precision` is that of the model, and the top `limit` detections per image
-    and class count. Raises UserError if a value is out of range or a file cannot be written.
+    and class count. `metrics` are COCO's, if they are already computed. Raises UserError if a value is out of range or
+    a file cannot be written.
     """
     if threshold is not None:
         check_number("threshold", threshold, 0, 1)
     check_number("stage_images", stage_images, 0, whole=True)
-    evidence = Evidence.of(dataset, found, threshold, limit=limit)
+    evidence = Evidence.of(dataset, found, threshold, limit=limit, measured=metrics)
     stages = None
     if model is not None and stage_images:
-        stages = measure_stages(model, dataset, stage_images, precision=precision, limit=limit)
+        boxes = dataset.with_segmentations(None)
+        stages = measure_stages(model, boxes, stage_images, precision=precision, limit=limit)
     analysis = analyse(evidence, stages=stages, training=training)
     counted = f"the top {limit} detections per image and class"
     html = page.page(analysis, {**facts, "data": describe(dataset), "counted": counted})
@@ -56,7 +59,7 @@ def make(
 
 def make_comparison(
     datasets: tuple[Dataset, Dataset],
-    found: tuple[Array, Array],
+    found: tuple[Detected, Detected],
     folder: Path,
     *,
     names: tuple[str, str],

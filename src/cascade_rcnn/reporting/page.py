@@ -29,15 +29,18 @@ _ANSWERS = {
 
 def page(analysis: Analysis, facts: Mapping[str, str]) -> str:
     """Return the HTML of a report; `facts` describe what was evaluated, as names and texts."""
-    overall = analysis.headline.overall
+    overall, masks = analysis.headline.overall, analysis.evidence.metrics.masks
+    mask_ap = "" if masks is None else f", mask AP {percent(masks.ap)}"
     return render(
         "report.html.j2",
-        answer=f"AP {percent(overall['ap'].mean)}: {_answer(analysis)}",
+        answer=f"{'' if masks is None else 'Box '}AP {percent(overall['ap'].mean)}{mask_ap}: {_answer(analysis)}",
         facts=facts,
         tiles=_tiles(analysis),
         advice=advise(analysis),
         charts=_charts(analysis),
         classes=_classes(analysis),
+        masks=_masks(analysis),
+        drawn=analysis.evidence.masks is not None,
         by_iou=[(f"{50 + 5 * k}", percent(one.mean), between(one)) for k, one in enumerate(analysis.headline.by_iou)],
         resamples=analysis.headline.resamples,
         errors=_errors(analysis),
@@ -64,8 +67,11 @@ def _answer(analysis: Analysis) -> str:
 def _tiles(analysis: Analysis) -> list[tuple[str, str, str, str]]:
     overall, shown = analysis.headline.overall, analysis.evidence.operating
     names = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap90": "AP90"}
+    masks = analysis.evidence.metrics.masks
     tiles = [(text, percent(overall[name].mean), between(overall[name]), "") for name, text in names.items()]
     at = f"at score {decimal(shown.threshold)}"
+    if masks is not None:
+        tiles.append(("Mask AP", percent(masks.ap), f"AP50 {percent(masks.ap50)}, AP75 {percent(masks.ap75)}", ""))
     return [*tiles, ("Precision", percent(shown.precision), at, ""), ("Recall", percent(shown.recall), at, "")]
 
 
@@ -92,6 +98,24 @@ def _classes(analysis: Analysis) -> list[list[Any]]:
         metrics = [percent(ap["ap"].mean), between(ap["ap"]), *(percent(ap[k].mean) for k in ("ap50", "ap75", "ap90"))]
         rows.append([row.name, row.boxes, *metrics])
     return rows
+
+
+def _masks(analysis: Analysis) -> dict[str, Any] | None:
+    """Return mask AP beside box AP, overall and by class; None if it is not measured."""
+    boxes = analysis.evidence.metrics
+    if boxes.masks is None:
+        return None
+    kinds = {"boxes": boxes, "masks": boxes.masks, "boundaries of masks": boxes.boundaries}
+    rows = [
+        [name, one.boxes, *map(percent, (one.ap, one.ap50, one.ap75, one.ap90))]
+        for name, one in kinds.items()
+        if one is not None
+    ]
+    classes = [
+        [mask.name, mask.boxes, *map(percent, (box.ap, mask.ap, box.ap50, mask.ap50, box.ap75, mask.ap75))]
+        for box, mask in zip(boxes.per_class, boxes.masks.per_class, strict=True)
+    ]
+    return {"rows": rows, "classes": classes}
 
 
 def _errors(analysis: Analysis) -> list[dict[str, Any]]:

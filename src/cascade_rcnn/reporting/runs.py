@@ -10,8 +10,8 @@ from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.engine.training.data import val_annotations
 from cascade_rcnn.engine.training.state import DETECTIONS
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.evaluation import load_detections
-from cascade_rcnn.evaluation.coco import Array
+from cascade_rcnn.evaluation.detected import Detected
+from cascade_rcnn.evaluation.detections import load_detected
 from cascade_rcnn.files import read_json
 from cascade_rcnn.models.checkpoint import read_config
 from cascade_rcnn.recipes import Recipe, read_recipe
@@ -39,12 +39,13 @@ class Run(NamedTuple):
         return read_json(best).get("images") if best.is_file() else None
 
     def validation(self, bad_images: BadImages) -> Annotations:
-        """Read the validation data. Raises UserError if there is none or it cannot be read."""
+        """Read the validation data, with masks if the model predicts any. Raises UserError if it cannot be read."""
         if not self.recipe.data.val:
             raise UserError(f"{self.folder}: this run was trained without validation data; give --data")
         data = replace(self.recipe.data, bad_images=bad_images)
         try:
-            found = val_annotations(data, read_config(self.checkpoint).class_names)
+            config = read_config(self.checkpoint)
+            found = val_annotations(data, config.class_names, masks=config.has_masks)
         except UserError as error:
             reason = str(error).rpartition("; ")[0] or str(error)
             raise UserError(f"{self.folder}: cannot read the run's validation data ({reason}); give --data") from None
@@ -90,6 +91,6 @@ def open_run(folder: str | Path) -> Run:
     raise UserError(f"{folder}: this run has no checkpoint yet; wait until it finishes an epoch")
 
 
-def kept_detections(run: Run, truth: Annotations) -> Array | None:
+def kept_detections(run: Run, truth: Annotations) -> Detected | None:
     """Load the detections stored by the run; return None if there are none."""
-    return load_detections(run.detections, truth) if run.detections.is_file() else None
+    return load_detected(run.detections, truth) if run.detections.is_file() else None

@@ -23,6 +23,7 @@ footer {display: none !important}
 _ABOUT = """# Cascade R-CNN
 Upload images or a video. Stage 0 shows the proposals that led to the detections, and each stage refines the boxes of
 the previous one. Labels show the score at that stage and the IoU of the box with the final one."""
+_MASKS = " Masks belong to the final boxes: the last stage shows them."
 
 
 def load_gradio() -> Any:
@@ -40,7 +41,7 @@ def build_page(models: Sequence[Named], film: Film) -> Any:
     most = max(one.stages for one in models)
     scratch = tempfile.TemporaryDirectory(prefix="cascade-rcnn-")  # a folder for each session; gradio serves copies
     with gr.Blocks(title="Cascade R-CNN", analytics_enabled=False, delete_cache=(600, 3600)) as page:
-        gr.Markdown(_ABOUT)
+        gr.Markdown(_ABOUT + _MASKS * any(one.model.config.has_masks for one in models))
         looked = gr.State(Looked(traces=[[] for _ in models]), delete_callback=_remove)
         with gr.Row():
             files = gr.File(label="Images or a video", file_count="multiple", elem_id="upload", height=150)

@@ -1,10 +1,10 @@
-"""Draw the boxes of one or several stages."""
+"""Draw the boxes of one or several stages, and masks."""
 
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
-from cascade_rcnn.drawing import write
+from cascade_rcnn.drawing import tint, write
 from cascade_rcnn.models.trace import Trace
 
 _COLORS = ("#7f7f7f", "#ff7f0e", "#1f77b4", "#2ca02c", "#9467bd", "#17becf")  # of stages 0, 1, 2, ...
@@ -25,13 +25,15 @@ def draw_stages(image: np.ndarray, trace: Trace, class_names: list[str], stages:
     """Draw the boxes of `stages` on a copy of an RGB image (H, W, 3).
 
     Labels at the boxes of the last of these stages show the class, the score of its classifier (proposals have none)
-    and the IoU with the final box.
+    and the IoU with the final box. Masks belong to the final boxes, and are drawn with them alone.
     """
     scale = _SIDE / max(image.shape[:2])
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     picture = PIL.Image.fromarray(image).resize(size, PIL.Image.Resampling.LANCZOS)
     pen = PIL.ImageDraw.Draw(picture)
     ious, last = trace.ious, trace.boxes.shape[1] - 1
+    if trace.masks is not None and stages[-1] == last:
+        tint(picture, trace.masks.union().numpy(), stage_color(last))
     for stage in stages:
         for box in reversed(trace.boxes[:, stage] * scale):  # highest scores on top
             pen.rectangle(box.tolist(), outline=stage_color(stage), width=4 if stage == stages[-1] else 2)

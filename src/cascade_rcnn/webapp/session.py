@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
+from cascade_rcnn.data.segmentations import run_lengths
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images.decoding import decode_image
 from cascade_rcnn.images.tensors import to_tensor
@@ -110,7 +111,10 @@ def write_json(looked: Looked, model: Named, k: int, threshold: float) -> str:
     for number, (name, one) in enumerate(zip(looked.names, looked.traces[k], strict=True), start=1):
         shown = one.above(threshold)
         boxes = np.concatenate([shown.boxes[..., :2], shown.boxes[..., 2:] - shown.boxes[..., :2]], axis=-1)
-        for box, score, label in zip(boxes.tolist(), shown.scores.tolist(), shown.labels.tolist(), strict=True):
+        masks = [None] * len(boxes) if shown.masks is None else run_lengths(shown.masks)
+        columns = zip(boxes.tolist(), shown.scores.tolist(), shown.labels.tolist(), masks, strict=True)
+        for box, score, label, mask in columns:
+            outline = {} if mask is None else {"segmentation": {**mask, "counts": mask["counts"].decode()}}
             category = model.model.config.categories[label - 1]
             rows.append(
                 {
@@ -120,6 +124,7 @@ def write_json(looked: Looked, model: Named, k: int, threshold: float) -> str:
                     "category_name": category.name,
                     "bbox": box[-1],
                     "score": score,
+                    **outline,
                     "stages": box[:-1],
                 }
             )
