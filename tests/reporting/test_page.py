@@ -80,7 +80,7 @@ def test_mask_ap_is_shown_beside_box_ap(scene, monkeypatch):
     html = page.page(analysis, {})
     parsed = Page(html)
     assert parsed.text.startswith("Box AP 100.0, mask AP 50.5: nothing stands out")  # 51 of 101 recall points
-    assert "Mask AP 50.5 AP50 50.5, AP75 50.5" in parsed.text
+    assert "Mask AP 50.5 Mask AP50 50.5 Mask AP75 50.5" in parsed.text
     assert "All metrics but mask AP are those of boxes" in parsed.text
     assert "boxes 2 100.0 100.0 100.0 100.0 masks 2 50.5 50.5 50.5 50.5" in parsed.text
     assert "cat 2 100.0 50.5 100.0 50.5 100.0 50.5 dog 0 – – – – – –" in parsed.text

@@ -24,7 +24,7 @@ def page(comparison: Comparison, names: Sequence[str], facts: Mapping[str, str])
     gains = comparison.gains
     return render(
         "comparison.html.j2",
-        answer=answer(comparison.difference.overall["ap"], names),
+        answer=answer(comparison, names),
         names=names,
         facts=facts,
         rows=[_row(comparison, text, metric) for metric, text in _METRICS.items()] + _mask_rows(comparison),
@@ -40,9 +40,10 @@ def page(comparison: Comparison, names: Sequence[str], facts: Mapping[str, str])
     )
 
 
-def answer(difference: Interval, names: Sequence[str]) -> str:
+def answer(comparison: Comparison, names: Sequence[str]) -> str:
     """Say which detector is better, if the interval excludes 0."""
-    change = f"{signed(difference.mean)} AP ({between(difference, signed)})"
+    difference, metric = comparison.difference.overall["ap"], "AP" if comparison.masks is None else "box AP"
+    change = f"{signed(difference.mean)} {metric} ({between(difference, signed)})"
     if math.isnan(difference.low):
         return f"No verdict on {names[1]} and {names[0]}: {change}"
     if difference.low > 0:

@@ -68,7 +68,7 @@ def make_comparison(
     compared = compare(Evidence.of(datasets[0], found[0]), Evidence.of(datasets[1], found[1]))
     html = comparison_page.page(compared, names, {"data": describe(datasets[0])})
     numbers = {"runs": list(names), **compared.to_dict()}
-    return write(folder, html, numbers, answer=comparison_page.answer(compared.difference.overall["ap"], names))
+    return write(folder, html, numbers, answer=comparison_page.answer(compared, names))
 
 
 def describe(dataset: Dataset) -> str:

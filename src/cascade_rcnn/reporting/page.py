@@ -67,12 +67,13 @@ def _answer(analysis: Analysis) -> str:
 def _tiles(analysis: Analysis) -> list[tuple[str, str, str, str]]:
     overall, shown = analysis.headline.overall, analysis.evidence.operating
     names = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap90": "AP90"}
-    masks = analysis.evidence.metrics.masks
     tiles = [(text, percent(overall[name].mean), between(overall[name]), "") for name, text in names.items()]
     at = f"at score {decimal(shown.threshold)}"
-    if masks is not None:
-        tiles.append(("Mask AP", percent(masks.ap), f"AP50 {percent(masks.ap50)}, AP75 {percent(masks.ap75)}", ""))
-    return [*tiles, ("Precision", percent(shown.precision), at, ""), ("Recall", percent(shown.recall), at, "")]
+    tiles += [("Precision", percent(shown.precision), at, ""), ("Recall", percent(shown.recall), at, "")]
+    if (masks := analysis.evidence.metrics.masks) is None:
+        return tiles
+    of_masks = {"Mask AP": masks.ap, "Mask AP50": masks.ap50, "Mask AP75": masks.ap75}
+    return tiles + [(text, percent(value), "", "") for text, value in of_masks.items()]
 
 
 def _charts(analysis: Analysis) -> dict[str, str | None]:
