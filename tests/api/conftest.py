@@ -1,5 +1,6 @@
 """Fixtures: a small dataset, and a recipe that trains on it within a second."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 import cascade_rcnn
-from cascade_rcnn import Dataset, Recipe, load_annotations
+from cascade_rcnn import Dataset, Detector, Recipe, create_model, load_annotations
 from cascade_rcnn.config import ModelOptions
 
 
@@ -41,6 +42,28 @@ def recipe(tmp_path: Path) -> Recipe:
         evaluate_every=1,
         output=str(tmp_path / "run"),
     )
+
+
+@pytest.fixture
+def outlined(shapes: Path, tmp_path: Path) -> Path:
+    """Return the validation data with outlines: the upper left triangle of each box."""
+    data = json.loads((shapes / "val.json").read_text())
+    for one in data["annotations"]:
+        x, y, width, height = one["bbox"]
+        one["segmentation"] = [[x, y, x + width, y, x, y + height]]
+    for one in data["images"]:
+        one["file_name"] = str(shapes / "images" / one["file_name"])
+    (tmp_path / "outlined.json").write_text(json.dumps(data))
+    return tmp_path / "outlined.json"
+
+
+@pytest.fixture
+def masked(recipe: Recipe, shapes: Path) -> Detector:
+    """Return an untrained detector with masks, which detects something in every image."""
+    torch.manual_seed(0)
+    options = vars(recipe.options) | {"score_threshold": 0.0, "max_detections": 10, "mask_channels": 8}
+    categories = load_annotations(shapes / "val.json").categories
+    return create_model("cascade_mask_rcnn_resnet18_fpn", categories=categories, **options)
 
 
 class Plain:

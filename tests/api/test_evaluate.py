@@ -70,6 +70,44 @@ def test_a_report_has_the_metrics_that_are_returned(detector, shapes, tmp_path, 
     assert json.loads((report / "report.json").read_text())["metrics"] == metrics.to_dict()
 
 
+def test_a_report_takes_the_mask_metrics_that_are_returned(masked, outlined, tmp_path, monkeypatch):
+    monkeypatch.setattr("cascade_rcnn.reporting.headline._DRAWS", 5)
+    monkeypatch.setattr("cascade_rcnn.reporting.plots._plot", lambda draw, label, height=0: "<svg></svg>")
+    monkeypatch.setattr("cascade_rcnn.reporting.evidence.evaluate_detected", None)  # must not be called
+    found, report = tmp_path / "found.json", tmp_path / "report"
+    metrics = evaluate(masked, outlined, workers=0, save_detections=found, report=report)
+    assert metrics.masks is not None
+    assert json.loads((report / "report.json").read_text())["metrics"] == metrics.to_dict()
+    assert "mask AP50" in (report / "report.html").read_text()
+    assert evaluate_detections(found, outlined, report=report) == metrics
+    assert json.loads((report / "report.json").read_text())["metrics"] == metrics.to_dict()
+
+
+def test_a_report_leaves_out_unusable_images_and_their_detections(masked, outlined, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("cascade_rcnn.reporting.headline._DRAWS", 5)
+    monkeypatch.setattr("cascade_rcnn.reporting.plots._plot", lambda draw, label, height=0: "<svg></svg>")
+    found, kept, report = tmp_path / "found.json", tmp_path / "kept.json", tmp_path / "report"
+    evaluate(masked, outlined, workers=0, save_detections=found)
+    data = json.loads(outlined.read_text())
+    data["images"][1]["file_name"] = "missing.png"
+    outlined.write_text(json.dumps(data))
+    names = {one["id"]: one["file_name"] for one in data["images"]}
+    rows = [one | {"file_name": names[one["image_id"]]} for one in json.loads(found.read_text())]
+    found.write_text(json.dumps(rows))
+    with pytest.raises(UserError, match=r"1 of 4 images cannot be used: 1 is missing .*skip"):
+        evaluate_detections(found, outlined, report=report)
+    metrics = evaluate_detections(found, outlined, report=report, bad_images="skip", save_detections=kept)
+    assert "1 of 4 images cannot be used" in capsys.readouterr().err
+    assert (metrics.images, metrics.masks and metrics.masks.images) == (3, 3)
+    assert json.loads((report / "report.json").read_text())["metrics"] == metrics.to_dict()
+    assert len(json.loads(kept.read_text())) == len(rows)
+    rows[0] |= {"image_id": 99}
+    rows[0].pop("file_name")
+    found.write_text(json.dumps(rows))
+    with pytest.raises(UserError, match="entry 0 has an image id that is not in"):
+        evaluate_detections(found, outlined, report=report, bad_images="skip")
+
+
 def test_a_model_that_finds_fewer_objects_than_count_is_mentioned(detector, shapes, tmp_path, capsys):
     note = "note: the model: finds at most 100 objects per image; load or export it with more max_detections"
     save(detector, tmp_path / "model.safetensors")

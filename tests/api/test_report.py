@@ -51,6 +51,24 @@ def test_a_training_s_own_detections_are_taken(run):
     assert "Label more images" in page
 
 
+@pytest.mark.usefixtures("quick", "without_detecting")
+def test_masks_of_a_training_s_own_detections_are_measured(run, masked, outlined, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "masked")
+    recipe = json.loads((folder / "recipe.json").read_text())
+    recipe["data"] |= {"val": str(outlined), "val_split": None}
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    cascade_rcnn.save(masked, folder / "best.safetensors")
+    kept = folder / "best.detections.json"
+    expected = cascade_rcnn.evaluate(masked, outlined, workers=0, save_detections=kept)
+    made = cascade_rcnn.report(folder, workers=0, stage_images=1)
+    assert expected.masks is not None
+    assert json.loads(made.numbers.read_text())["metrics"] == expected.to_dict()
+    both = cascade_rcnn.compare(folder, folder, workers=0)
+    (one, other) = json.loads(both.numbers.read_text())["masks"]
+    assert one == other == {name: getattr(expected.masks, name) for name in ("ap", "ap50", "ap75", "ap90")}
+    assert "box AP" in both.answer
+
+
 def test_the_number_of_training_images(run, tmp_path):
     """An earlier version wrote how many were seen; that run may be one of torchrun, whose recipe names one device."""
     results = json.loads((run / "results.json").read_text())

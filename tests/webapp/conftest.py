@@ -20,6 +20,13 @@ def named() -> Named:
     return Named("thin.safetensors", model.eval())
 
 
+@pytest.fixture(scope="session")
+def masked() -> Named:
+    torch.manual_seed(0)
+    options = {"score_threshold": 0.0, "max_detections": 5, "mask_channels": 8, **THIN}
+    return Named("masks.safetensors", create_model("cascade_mask_rcnn_resnet18_fpn", 2, **options).eval())
+
+
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
     path = tmp_path / "photo.png"

@@ -38,19 +38,20 @@ def test_mistakes_are_one_line(monkeypatch, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # from gradio's dependencies
-def test_in_a_browser(browser, named, photo, tmp_path):
+def test_in_a_browser(browser, named, masked, photo, tmp_path):
     pytest.importorskip("gradio")
     from playwright.sync_api import expect
 
-    checkpoint = tmp_path / "model.safetensors"
+    checkpoint, other = tmp_path / "model.safetensors", tmp_path / "masks.safetensors"
     save(named.model, checkpoint)
+    save(masked.model, other)
     text, video = tmp_path / "notes.txt", tmp_path / "film.mp4"
     text.write_text("no image")
     with VideoWriter(video, 10) as writer:
         for k in range(6):
             writer.write(np.full((64, 96, 3), 40 * k, np.uint8), k / 10)
     url = f"http://127.0.0.1:{(port := free_port())}"
-    arguments = ["app", "--checkpoint", str(checkpoint), str(checkpoint), "--port", str(port)]
+    arguments = ["app", "--checkpoint", str(checkpoint), str(other), "--port", str(port)]
     command = [sys.executable, "-m", "cascade_rcnn", *arguments]
     (scratch := tmp_path / "scratch").mkdir()
     own = os.environ | {"TMPDIR": str(scratch)}
@@ -96,9 +97,11 @@ def _use(page, expect, photo: Path, text: Path, video: Path) -> None:
     page.locator("#stage input[type=number]").blur()
     expect(page.locator("#pictures-0")).to_contain_text("photo.png: proposals", timeout=30_000)
     assert page.locator("#pictures-0 img").first.get_attribute("src") != before
-    with page.expect_download() as download:
-        page.locator("#json-0 a[download]").first.click()
-    assert len(json.loads(Path(download.value.path()).read_text())) == 5
+    for k, with_masks in enumerate((False, True)):
+        with page.expect_download() as download:
+            page.locator(f"#json-{k} a[download]").first.click()
+        rows = json.loads(Path(download.value.path()).read_text())
+        assert ["segmentation" in row for row in rows] == [with_masks] * 5
     page.locator("#upload button[aria-label=Clear]").click()
     upload.set_input_files([str(text)])
     expect(page.locator("#errors")).to_contain_text("notes.txt: cannot open this image", timeout=30_000)

@@ -9,12 +9,9 @@ import torch
 
 from cascade_rcnn.data.segmentations import decoded
 from cascade_rcnn.masks import Masks
-from cascade_rcnn.models.create import create_model
 from cascade_rcnn.models.trace import Trace
 from cascade_rcnn.webapp.picture import draw_stages, stage_color
-from cascade_rcnn.webapp.session import Named, look, pictures, table, write_json
-
-from .conftest import THIN
+from cascade_rcnn.webapp.session import look, pictures, table, write_json
 
 
 def test_images_become_pictures_a_table_and_results(named, photo, tmp_path):
@@ -60,12 +57,9 @@ def test_masks_are_drawn_on_the_final_boxes_in_their_colour():
         assert picture.getpixel(inside) == (100, 100, 100)
 
 
-def test_downloads_have_the_masks(photo, tmp_path):
-    torch.manual_seed(0)
-    model = create_model("cascade_mask_rcnn_resnet18_fpn", 2, score_threshold=0.0, mask_channels=8, **THIN).eval()
-    named = Named("masks.safetensors", model)
-    looked = look([named], [str(photo)], lambda *_: None, str(tmp_path))
-    results = json.loads(Path(write_json(looked, named, 0, 0.0)).read_text())
+def test_downloads_have_the_masks(masked, photo, tmp_path):
+    looked = look([masked], [str(photo)], lambda *_: None, str(tmp_path))
+    results = json.loads(Path(write_json(looked, masked, 0, 0.0)).read_text())
     (one,) = looked.traces[0]
     assert len(results) == len(one.scores) > 0
     assert {tuple(row["segmentation"]["size"]) for row in results} == {(60, 90)}

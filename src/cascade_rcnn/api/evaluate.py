@@ -18,7 +18,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import Metrics
 from cascade_rcnn.evaluation import save_detections as write
 from cascade_rcnn.evaluation.boundaries import check_installed
-from cascade_rcnn.evaluation.coco import crowding_notes
+from cascade_rcnn.evaluation.coco import check_detections, crowding_notes
 from cascade_rcnn.evaluation.detections import have_masks, load_detected
 from cascade_rcnn.evaluation.doubts import doubts
 from cascade_rcnn.evaluation.masks import evaluate_detected, unmeasured
@@ -145,7 +145,7 @@ def evaluate_detections(
     `annotations`, `images`, `split` and `bad_images` are as in `load_annotations`, and `max_detections` and `boundary`
     as in `evaluate`. Entries with `file_name` and `category_name` (which this package writes) are matched by these, and
     `save_detections` writes them with the ids of the annotations. `report` is a folder for an HTML report, without the
-    section on stages, which requires the model. Raises UserError, naming the entry, if one is invalid.
+    section on stages, which requires the model; as it shows the images, these are checked as in `evaluate`. Raises UserError, naming the entry, if one is invalid.
 
     >>> _ = evaluate("starter", "people.json", workers=0, save_detections="people_found.json")
     >>> evaluate_detections("people_found.json", "people.json").images
@@ -159,18 +159,21 @@ def evaluate_detections(
     masks = boundary or have_masks(detections)
     if not isinstance(annotations, Annotations):
         annotations = load_annotations(annotations, images, split, masks=masks, bad_images=bad_images)
-    _tell(annotations, max_detections)
-    tell(unmeasured(annotations) if masks else [])
     check_outputs(outputs, files_of(annotations))
+    dataset = None if report is None else as_dataset(annotations, bad_images=bad_images, evaluated=True)
+    truth = annotations if dataset is None else dataset.annotations  # a report leaves out unusable images
+    _tell(truth, max_detections)
+    tell(unmeasured(truth) if masks else [])
     found = load_detected(detections, annotations)
+    check_detections(found.rows, annotations, detections)
     if save_detections is not None:
         write(save_detections, found.rows, annotations, found.masks)
-    metrics = evaluate_detected(annotations, found, source=detections, limit=max_detections, boundary=boundary)
-    if report is not None:
-        dataset = as_dataset(annotations, bad_images=bad_images, evaluated=True)
+    found = found.in_images(truth.image_ids.numpy())
+    metrics = evaluate_detected(truth, found, source=detections, limit=max_detections, boundary=boundary)
+    if dataset is not None and report is not None:
         facts = {"detections": str(detections)}
         make(dataset, found, Path(report), facts=facts, limit=max_detections, metrics=metrics)
-    tell([f"{detections}: {note}" for note in doubts(found.rows, annotations)])
+    tell([f"{detections}: {note}" for note in doubts(found.rows, truth)])
     return metrics
 
 

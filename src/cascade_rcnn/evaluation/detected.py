@@ -1,6 +1,7 @@
 """Detections of a model on a dataset, with or without masks."""
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -22,3 +23,8 @@ class Detected(NamedTuple):
         rows = np.concatenate([np.zeros((0, COLUMNS)), *(part.rows for part in parts)])
         with_masks = [part.masks for part in parts if part.masks is not None]
         return cls(rows, [mask for masks in with_masks for mask in masks] if with_masks else None)
+
+    def in_images(self, image_ids: np.ndarray) -> Self:
+        """Keep the detections in these images."""
+        kept = np.isin(self.rows[:, 0], image_ids)
+        return type(self)(self.rows[kept], None if self.masks is None else list(compress(self.masks, kept)))
