@@ -145,7 +145,8 @@ def evaluate_detections(
     `annotations`, `images`, `split` and `bad_images` are as in `load_annotations`, and `max_detections` and `boundary`
     as in `evaluate`. Entries with `file_name` and `category_name` (which this package writes) are matched by these, and
     `save_detections` writes them with the ids of the annotations. `report` is a folder for an HTML report, without the
-    section on stages, which requires the model; as it shows the images, these are checked as in `evaluate`. Raises UserError, naming the entry, if one is invalid.
+    section on stages, which requires the model; as it shows the images, these are checked as in `evaluate`. Raises
+    UserError, naming the entry, if one is invalid.
 
     >>> _ = evaluate("starter", "people.json", workers=0, save_detections="people_found.json")
     >>> evaluate_detections("people_found.json", "people.json").images
