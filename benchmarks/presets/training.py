@@ -12,6 +12,7 @@ from benchmarks.presets.contestants import DEFAULT, contestant, preset_config, u
 from cascade_rcnn import OptimizerConfig, Predictor, Recipe, evaluate, find_recipe, load, save, train
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.data import Annotations
+from cascade_rcnn.engine.predictor import Precision
 from cascade_rcnn.engine.training.state import holds_state
 from cascade_rcnn.files import write_json
 from cascade_rcnn.models.build import build
@@ -52,7 +53,15 @@ def optimizer_config(name: str, rate: float) -> OptimizerConfig:
 
 
 def run(
-    data: Path, output: Path, name: str, contender: str, images: int, optimizer: OptimizerConfig, seed: int
+    data: Path,
+    output: Path,
+    name: str,
+    contender: str,
+    *,
+    images: int,
+    optimizer: OptimizerConfig,
+    precision: Precision,
+    seed: int,
 ) -> dict[str, Any]:
     """Train on `images` images of the dataset, in turn, and write the detections and metrics to `output`.
 
@@ -69,8 +78,9 @@ def run(
         base = key(name, DEFAULT, optimizer.name, optimizer.lr, seed)
         save(_with_config(load(output / base / MODEL_FILE), config), weights)
     elif not weights.is_file():
-        save(_trained(config, train_set, folder, images, optimizer, seed), weights)
-    predictor = Predictor(weights, device="cpu", precision="bf16")
+        recipe = _recipe(folder, optimizer, precision, seed)
+        save(_trained(config, train_set, folder, images, recipe), weights)
+    predictor = Predictor(weights, device="cpu", precision=precision)
     metrics = evaluate(predictor, val, workers=0, save_detections=folder / "found.json").to_dict()
     figures: dict[str, Any] = {"set": name, "contender": contender, "optimizer": optimizer.name}
     figures |= {"rate": optimizer.lr, "seed": seed, "images": images}
@@ -79,21 +89,22 @@ def run(
     return figures
 
 
-def _trained(
-    config: ModelConfig, train_set: Annotations, folder: Path, images: int, optimizer: OptimizerConfig, seed: int
-) -> Detector:
+def _recipe(folder: Path, optimizer: OptimizerConfig, precision: Precision, seed: int) -> Recipe:
+    return Recipe(
+        init=str(folder / "start.safetensors"),
+        optimizer=optimizer,
+        epochs=1, batch_size=BATCH, evaluate_every=0, save_every=40, workers=0, precision=precision, accelerator="cpu",
+        seed=seed, output=str(folder / "training"),
+    )  # fmt: skip
+
+
+def _trained(config: ModelConfig, train_set: Annotations, folder: Path, images: int, recipe: Recipe) -> Detector:
     """Train to the end of the schedule and return the detector."""
     begun = holds_state(folder / "training")
     if not begun:
-        save(start(config, seed), folder / "start.safetensors")
+        save(start(config, recipe.seed), folder / "start.safetensors")
     shutil.rmtree(folder / "links", ignore_errors=True)
-    recipe = Recipe(
-        init=str(folder / "start.safetensors"),
-        optimizer=optimizer,
-        epochs=1, batch_size=BATCH, evaluate_every=0, save_every=40, workers=0, precision="bf16", accelerator="cpu",
-        seed=seed, output=str(folder / "training"),
-    )  # fmt: skip
-    return train(recipe, data=stream(train_set, images, seed, folder / "links"), resume=begun).model
+    return train(recipe, data=stream(train_set, images, recipe.seed, folder / "links"), resume=begun).model
 
 
 def _with_config(model: Detector, config: ModelConfig) -> Detector:
