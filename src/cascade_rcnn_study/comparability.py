@@ -25,6 +25,7 @@ def check_comparable(records: Sequence[Record], folder: Path) -> None:
     groups: tuple[tuple[Callable[[Record], str], Callable[[Record], Record]], ...] = (
         (lambda record: "", _shared_by_all),
         (lambda record: str(record["name"] in TABLE3), lambda record: {"optimizer": record["settings"]["optimizer"]}),
+        (lambda record: str("masks" in record["data"]["train"]), _masks),  # an earlier version did not record them
         (lambda record: family_of(record["name"]), _shared_by_family),
         (lambda record: record["name"], _shared_by_variant),
     )
@@ -53,6 +54,10 @@ def _shared_by_all(record: Record) -> Record:
     data = {f"{split} data": part["id"] for split, part in record["data"].items()}
     settings = {name: value for name, value in record["settings"].items() if name not in _OF_THE_MODEL}
     return data | settings | {"options.semantics": record["settings"]["options"]["semantics"]}
+
+
+def _masks(record: Record) -> Record:
+    return {f"masks of the {split} data": part.get("masks") for split, part in record["data"].items()}
 
 
 def _shared_by_family(record: Record) -> Record:

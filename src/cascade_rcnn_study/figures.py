@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import write_json
 from cascade_rcnn_study import curves, plots
 from cascade_rcnn_study.architectures import architectures
 from cascade_rcnn_study.curves import Panel
 from cascade_rcnn_study.diagrams import plot_architectures
 from cascade_rcnn_study.pictures import SHOWN, plot_outputs
+from cascade_rcnn_study.run_files import damaged
 from cascade_rcnn_study.study_folder import RunFolder, StudyFolder
 
 if TYPE_CHECKING:
@@ -97,7 +99,10 @@ def _of_architectures() -> Figure:
 
 def _of_outputs(folder: StudyFolder) -> Figure:
     found = {title: curves.first_measured(folder, variant, _outputs) for variant, title in _OUTPUTS.items()}
-    panels = {title: outputs for title, outputs in found.items() if outputs is not None}
+    panels = {title: outputs for title, outputs in found.items() if outputs}  # there are none without annotated objects
+    if len({tuple(output["image"] for output in outputs) for outputs in panels.values()}) > 1:
+        files = " and ".join(f"{variant}-seed*/outputs.json" for variant in _OUTPUTS)
+        raise UserError(f"{folder.runs}: {files} are of different images; delete these files and rerun the study")
     boxes = {title: [_without_picture(output) for output in outputs] for title, outputs in panels.items()}
     return Figure(
         name="figure1ab",
@@ -110,7 +115,11 @@ def _of_outputs(folder: StudyFolder) -> Figure:
 
 
 def _outputs(run: RunFolder) -> list[dict[str, Any]] | None:
-    return run.read("outputs.json")
+    outputs = run.read("outputs.json")
+    for output in outputs or ():
+        if len({len(output[name]) for name in ("boxes", "scores", "ious")}) > 1:
+            raise damaged(run.path / "outputs.json", "boxes, scores and ious differ in number")
+    return outputs
 
 
 def _without_picture(output: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.architectures import has_masks
 from cascade_rcnn_study.comparability import check_comparable
 from cascade_rcnn_study.study import PlannedRun, Study, planned_runs
-from cascade_rcnn_study.training_record import check_reusable, data_id, planned_record, read_records
+from cascade_rcnn_study.training_record import check_reusable, data_id, masks_id, planned_record, read_records
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ def prepare_study(study: Study) -> PreparedStudy:
     sets = read_data(study.base, masks=any(has_masks(run.recipe.model) for run in runs))
     assert sets.val is not None  # data.val is given
     train_set, val = sets.train.annotations, sets.val.annotations
-    data = {"train": data_id(train_set), "val": data_id(val)}
+    both = {"train": train_set, "val": val}
+    data = {split: {"id": data_id(truth), "masks": masks_id(truth)} for split, truth in both.items()}
     for run in runs:
         check_reusable(run.folder, run.recipe, data)
     untrained = [run for run in runs if not run.folder.is_trained]

@@ -20,14 +20,15 @@ from cascade_rcnn.evaluation import Metrics
 from cascade_rcnn.evaluation.matches import Matches
 from cascade_rcnn.files import write_json
 from cascade_rcnn_study.match_files import read_matches
-from cascade_rcnn_study.run_files import damaged, read_file
+from cascade_rcnn_study.run_files import Localization, Output, Samples, Speed, damaged, read_file
 
 RECORD = "training.json"
 _IN_ONE_FILE = ("localization", "samples", "speed", "outputs")
-_FIELDS = {  # of the files whose contents are objects
-    "localization.json": ("count", "mean"),
-    "samples.json": ("images", "edges", "stages"),
-    "speed.json": ("training_seconds_per_image", "test_seconds_per_image"),
+_SHAPES = {
+    "localization.json": Localization,
+    "samples.json": Samples,
+    "speed.json": Speed,
+    "outputs.json": list[Output],
 }
 
 
@@ -75,7 +76,7 @@ class RunFolder:
     def read(self, file: str) -> Any | None:
         """Read a JSON file of the run; None if it does not exist. Raises UserError for a damaged one."""
         path = self.path / file
-        return read_file(path, _FIELDS.get(file, ())) if path.is_file() else None
+        return read_file(path, _SHAPES.get(file, Any)) if path.is_file() else None
 
     def write(self, file: str, value: Any) -> None:
         """Write a JSON file of the run."""

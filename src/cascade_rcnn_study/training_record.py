@@ -9,13 +9,14 @@ import msgspec
 
 from cascade_rcnn.config.augmentation_lists import with_short_forms
 from cascade_rcnn.data import Annotations
-from cascade_rcnn.engine.training.fingerprint import digest
+from cascade_rcnn.engine.training.fingerprint import digest, masks_mark
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import read_json
+from cascade_rcnn.models.architectures import has_masks
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.recipes import Recipe, flattened
 from cascade_rcnn.recipes.files import read_recipe
-from cascade_rcnn_study.run_files import read_file
+from cascade_rcnn_study.run_files import Training, read_file
 from cascade_rcnn_study.study_folder import RECORD, RunFolder, StudyFolder
 from cascade_rcnn_study.variants import Variant
 
@@ -23,10 +24,6 @@ Record: TypeAlias = dict[str, Any]
 # Fields of a recipe that may differ between the runs of a table because they depend on the machine or the seed.
 _MAY_DIFFER = ("output", "workers", "accelerator", "precision", "evaluate_every", "save_every", "seed")
 _MIB = 2**20
-_FIELDS = (  # that a report shows or compares
-    *("name", "seed", "settings", "data", "title", "model", "size_mib"),
-    *("updates", "training_seconds", "precision", "machine"),
-)
 
 
 def settings_of(recipe: Recipe) -> Record:
@@ -54,7 +51,7 @@ def read_records(folder: StudyFolder) -> list[Record]:
     """Read the records of all trained runs. Raises UserError for a damaged one, or one in the folder of another run."""
     records = []
     for run in folder.trained():
-        record = read_file(run.path / RECORD, _FIELDS)
+        record = read_file(run.path / RECORD, Training)
         if (record["name"], record["seed"]) != (run.name, run.seed):
             raise UserError(
                 f"{run.path}: contains the run {record['name']}-seed{record['seed']}; rename the folder back"
@@ -63,8 +60,13 @@ def read_records(folder: StudyFolder) -> list[Record]:
     return records
 
 
-def check_reusable(run: RunFolder, recipe: Recipe, data: Mapping[str, str]) -> None:
-    """Raise UserError if the data (split -> `data_id`) or settings of a run differ from those requested.
+def masks_id(truth: Annotations) -> str | None:
+    """Identify the masks of a dataset; None if it was read without them."""
+    return None if truth.segmentations is None else masks_mark(truth.segmentations)[1][:16]
+
+
+def check_reusable(run: RunFolder, recipe: Recipe, data: Mapping[str, Mapping[str, str | None]]) -> None:
+    """Raise UserError if the data (by split, the `id` and `masks`) or settings of a run differ from those requested.
 
     Of a run that is not yet trained to the end, only the settings are known.
     """
@@ -73,9 +75,14 @@ def check_reusable(run: RunFolder, recipe: Recipe, data: Mapping[str, str]) -> N
         if run.is_begun:
             _check_settings(run, settings_of(read_recipe(run.training / "recipe.json")), recipe)
         return
-    for split, identity in data.items():
-        if record["data"][split]["id"] != identity:
+    for split, now in data.items():
+        then = {"masks": None} | record["data"][split]  # unknown, of runs without masks or by an earlier version
+        if then["id"] != now["id"]:
             raise UserError(f"{run.path}: this run was trained with other {split} data; choose another --output")
+        if then["masks"] not in (None, now["masks"]):
+            raise UserError(
+                f"{run.path}: this run was trained with other masks of the {split} data; choose another --output"
+            )
     _check_settings(run, _current(record["settings"]), recipe)
 
 
@@ -102,6 +109,9 @@ def _current(settings: Record) -> Record:
 def planned_record(run: RunFolder, recipe: Recipe, train_set: Annotations, val: Annotations) -> Record:
     """Return what is known of a run before it is trained, which decides whether it can be compared with others."""
     data = {"train": _describe(train_set), "val": _describe(val)}
+    if has_masks(recipe.model):
+        for split, truth in (("train", train_set), ("val", val)):
+            data[split]["masks"] = masks_id(truth)
     return {"name": run.name, "seed": run.seed, "settings": settings_of(recipe), "data": data}
 
 

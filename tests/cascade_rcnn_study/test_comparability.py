@@ -86,3 +86,14 @@ def test_runs_of_an_earlier_version_do_not_hide_other_weights(records, tmp_path)
     assert found[0]["settings"].get("weights") is None
     with pytest.raises(UserError, match=r"-seed. and .*-seed. differ in weights"):
         check_comparable(found, tmp_path)
+
+
+def test_runs_with_other_masks_are_not_compared_and_those_without_may_be(records, tmp_path):
+    found = copy.deepcopy(records[:3])
+    for record, masks in zip(found, ("1", "1", None), strict=True):
+        if masks is not None:
+            record["data"]["val"]["masks"] = record["data"]["train"]["masks"] = masks
+    check_comparable(found, tmp_path)
+    found[1]["data"]["val"]["masks"] = "2"
+    with pytest.raises(UserError, match="differ in masks of the val data; use a separate folder"):
+        check_comparable(found, tmp_path)

@@ -3,8 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
-from cascade_rcnn.files import read_json
+from cascade_rcnn.errors import UserError
+from cascade_rcnn.files import read_json, write_json
 from cascade_rcnn_study.artifacts import ARTIFACTS
 from cascade_rcnn_study.figures import FIGURES, figure, write
 from cascade_rcnn_study.plots import plot_scatter
@@ -42,3 +44,27 @@ def test_each_has_its_own_numbers_of_the_samples(finished):
     for two, four, both in zip(*stages, strict=True):
         assert two | four == both
         assert set(two) & set(four) == {"u"}
+
+
+OUTPUT = {"image": "a.png", "size": [8, 8], "picture": "", "truth": [], "boxes": [], "scores": [], "ious": []}
+
+
+def test_outputs_that_were_edited_are_refused(tmp_path):
+    folder = StudyFolder(tmp_path)
+    for name, outputs in (("baseline", [OUTPUT]), ("baseline-70", [OUTPUT | {"image": "b.png"}])):
+        write_json(folder.run(name, 0).path / "training.json", {})
+        folder.run(name, 0).write("outputs.json", outputs)
+    with pytest.raises(UserError, match=r"baseline-70-seed\*/outputs\.json are of different images; delete these"):
+        figure(folder, "figure1ab")
+    folder.run("baseline", 0).write("outputs.json", [OUTPUT | {"scores": [0.5]}])
+    with pytest.raises(UserError, match=r"baseline-seed0/outputs\.json: .*boxes, scores and ious differ in number"):
+        figure(folder, "figure1ab")
+
+
+def test_images_without_objects_are_not_drawn(tmp_path):
+    run = StudyFolder(tmp_path).run("baseline", 0)
+    run.write("training.json", {})
+    run.write("outputs.json", [])
+    found = figure(StudyFolder(tmp_path), "figure1ab")
+    assert found.plot is None
+    assert found.missing == ("baseline: outputs", "baseline-70: outputs")

@@ -52,8 +52,11 @@ def test_seeds_are_those_that_are_trained(tmp_path):
     assert StudyFolder(tmp_path / "none").trained() == []
 
 
-@pytest.mark.parametrize("file", ["localization.json", "samples.json", "speed.json", "metrics/default.json"])
-@pytest.mark.parametrize("content", ["", '{"images": 3, "sta', "{}", "[]", "7"])
+FILES = ("localization.json", "samples.json", "speed.json", "outputs.json", "metrics/default.json")
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("content", ["", '{"images": 3, "sta', "{}", "[7]", "7"])
 def test_a_damaged_file_is_named_with_what_to_do(file, content, tmp_path):
     run = StudyFolder(tmp_path).run("cascade", 0)
     path = run.path / file

@@ -31,10 +31,10 @@ def _marks(annotations: Annotations) -> Fingerprint:
         "images": [len(names), digest(annotations, "image_ids", "image_sizes", text=repr(names))],
         "boxes": [len(annotations.boxes), digest(annotations, *columns)],
     }
-    return marks if annotations.segmentations is None else marks | {"masks": _masks(annotations.segmentations)}
+    return marks if annotations.segmentations is None else marks | {"masks": masks_mark(annotations.segmentations)}
 
 
-def _masks(segmentations: Segmentations) -> list:
+def masks_mark(segmentations: Segmentations) -> list:
     """Return the number of masks and a hash of their JSON, regardless of whitespace."""
     whole = hashlib.sha256(segmentations.lengths().bool().numpy().tobytes())
     whole.update(segmentations.data.numpy().tobytes().translate(None, b" \t\r\n"))
