@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-import tyro
-
 from cascade_rcnn.commands.app import app
 from cascade_rcnn.commands.convert import convert
 from cascade_rcnn.commands.doctor import doctor
 from cascade_rcnn.commands.evaluate import evaluate
 from cascade_rcnn.commands.export import export
 from cascade_rcnn.commands.look import look
+from cascade_rcnn.commands.parameters import call
 from cascade_rcnn.commands.predict import predict
 from cascade_rcnn.commands.quickstart import quickstart
 from cascade_rcnn.commands.report import report
@@ -116,7 +115,7 @@ def _run(name: str, arguments: Sequence[str]) -> None:
     if name in ("train", "study"):  # these parse their own first arguments
         _VERBS[name](arguments)
     else:
-        tyro.cli(_VERBS[name], prog=f"cascade-rcnn {name}", args=list(arguments))
+        call(_VERBS[name], f"cascade-rcnn {name}", arguments)
 
 
 def _check_no_empty(arguments: Sequence[str]) -> None:

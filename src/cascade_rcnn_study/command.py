@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from cascade_rcnn.arguments import check_number
+from cascade_rcnn.commands.parameters import call
 from cascade_rcnn.errors import UsageError, UserError, nearest
 from cascade_rcnn.recipes import RECIPES, Recipe
 from cascade_rcnn.text import count
@@ -33,17 +34,18 @@ def main(arguments: Sequence[str]) -> None:
     if verb in ("-h", "--help"):
         print(_USAGE)
     elif verb == "list":
-        _list()
+        call(show_list, "cascade-rcnn study list", rest)
     elif verb in ("plan", "run"):
         _plan_or_run(verb, rest)
     elif verb == "render":
-        tyro.cli(render, prog="cascade-rcnn study render", args=rest)
+        call(render, "cascade-rcnn study render", rest)
     else:
         known = ("list", "plan", "run", "render")
         raise UsageError(f"study has no command '{verb}'{nearest(verb, known)}; known: {', '.join(known)}")
 
 
-def _list() -> None:
+def show_list() -> None:
+    """List the tables and figures with the models that each needs."""
     from cascade_rcnn_study.artifacts import ARTIFACTS
     from cascade_rcnn_study.variants import variants
 
@@ -111,7 +113,7 @@ def _plan_or_run(verb: str, arguments: list[str]) -> None:
         else:
             _run(found, resamples)
 
-    tyro.cli(study, prog=f"cascade-rcnn study {verb} WHAT... [--recipe NAME]", args=flags)
+    call(study, f"cascade-rcnn study {verb} WHAT... [--recipe NAME]", flags)
 
 
 def _take_recipe(flags: list[str]) -> tuple[Recipe, list[str]]:

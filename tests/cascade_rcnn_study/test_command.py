@@ -44,6 +44,13 @@ def test_usage_and_list(capsys):
     assert "integral loss" in listed
 
 
+def test_more_words_than_a_command_takes_are_refused(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["study", "list", "table1"])
+    assert stopped.value.code == 2
+    assert "Unrecognized options: table1" in capsys.readouterr().err
+
+
 def test_run_explains_its_flags(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["study", "run", "--help"])

@@ -1,8 +1,10 @@
 """Types and checks of flags that several commands share."""
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
-from typing import Annotated, Any, Literal, TypeAlias
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
+from itertools import pairwise
+from typing import Annotated, Any, Literal, TypeAlias, get_type_hints
 
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
@@ -47,6 +49,28 @@ def words(*known: str) -> PrimitiveConstructorSpec[tuple[str, ...]]:
         is_instance=lambda given: isinstance(given, tuple) and set(given) <= set(known),
         str_from_instance=list,
     )
+
+
+def call(command: Callable[..., None], prog: str, arguments: Sequence[str], description: str | None = None) -> None:
+    """Parse arguments by the signature of a command, and run it. Raises UsageError for `--pictures False`."""
+    switches = {flag: pair for pair in _switches(command) for flag in pair}
+    for word, after in pairwise([*arguments, ""]):
+        flag, equals, _ = word.partition("=")
+        pair = switches.get(flag.replace("_", "-"))
+        if pair and (equals or after.lower() in ("true", "false")):
+            given = word if equals else f"{word} {after}"
+            raise UsageError(f"{given}: this flag takes no value; write {' or '.join(pair)}")
+    tyro.cli(command, prog=prog, description=description, args=list(arguments))
+
+
+def _switches(kind: Any, prefix: str = "--") -> Iterator[tuple[str, str]]:
+    """Yield the flags without a value, on and off, of a command and of its recipe, whose fields are flags as well."""
+    for name, hint in get_type_hints(kind).items():
+        if hint is bool:
+            flag = name.replace("_", "-")
+            yield f"{prefix}{flag}", f"{prefix}no-{flag}"
+        elif is_dataclass(hint):
+            yield from _switches(hint, prefix if inspect.isfunction(kind) else f"{prefix}{name}.")
 
 
 def refuse(command: Callable[..., None], given: Mapping[str, Any], names: Collection[str], context: str) -> None:

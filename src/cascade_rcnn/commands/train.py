@@ -11,7 +11,7 @@ import tyro
 
 from cascade_rcnn.api.notes import tell
 from cascade_rcnn.api.recipes import find_recipe, names_of, without_effect
-from cascade_rcnn.commands.parameters import Resume
+from cascade_rcnn.commands.parameters import Resume, call
 from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.recipes import RECIPES, Recipe, for_new_paths
 from cascade_rcnn.text import printable
@@ -76,7 +76,7 @@ def train(arguments: Sequence[str]) -> None:
 
     description = _AUTO if name == "auto" else f"Train with the recipe in {name}."
     description = RECIPES[name].__doc__ if name in RECIPES else description
-    tyro.cli(run, prog=f"cascade-rcnn train {name}", description=description, args=flags)
+    call(run, f"cascade-rcnn train {name}", flags, description)
 
 
 def _report(result: "TrainingResult") -> None:
