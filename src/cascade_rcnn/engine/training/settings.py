@@ -36,12 +36,13 @@ def check_numbers(recipe: Recipe) -> None:
     check_number("optimizer.lr_batch", optimizer.lr_batch, 1)
     for name in ("lr", "weight_decay", "warmup_steps"):
         check_number(f"optimizer.{name}", getattr(optimizer, name), 0)
-    for name in ("momentum", "warmup_factor"):
-        check_number(f"optimizer.{name}", getattr(optimizer, name), 0, 1)
+    check_number("optimizer.warmup_factor", optimizer.warmup_factor, 0, 1)
     for drop in optimizer.drops:
         check_number("optimizer.drops", drop, 0, 1)
     check_number("data.repeat_rare", recipe.data.repeat_rare, 0, 1)
     check_number("data.max_megapixels", recipe.data.max_megapixels, 0)
+    if not 0 <= optimizer.momentum < 1:  # with 1, steps would grow without bound
+        raise UserError(f"optimizer.momentum is {optimizer.momentum}; give 0 or more and less than 1, such as 0.9")
     if not 0 < optimizer.layer_decay <= 1:
         raise UserError(
             f"optimizer.layer_decay is {optimizer.layer_decay}; give a fraction, such as 0.7, or 1 for none"
