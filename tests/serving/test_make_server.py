@@ -2,7 +2,9 @@
 
 import os
 import socket
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -134,3 +136,25 @@ def test_the_http_server_gets_the_port_that_was_taken(monkeypatch):
     monkeypatch.setattr(litserve.LitServer, "run", run)
     monkeypatch.setattr(os, "register_at_fork", lambda **_: None)
     serve("starter", port=port)
+
+
+@pytest.mark.parametrize("process", ["LitServer-1", "SyncManager-1"])
+def test_a_process_that_dies_is_what_is_reported(monkeypatch, process):
+    """Not the interruption that ends the service then, nor what fails in ending it."""
+    alive = iter([[SimpleNamespace(name=process)], []])
+    stopped = threading.Event()
+
+    def run(*_, **__):
+        assert stopped.wait(10)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cascade_rcnn.serving.server._WATCHED", 0.01)
+    monkeypatch.setattr("multiprocessing.active_children", lambda: next(alive))
+    monkeypatch.setattr(os, "kill", lambda *_: stopped.set())
+    monkeypatch.setattr(os, "register_at_fork", lambda **_: None)
+    monkeypatch.setattr(litserve.LitServer, "run", run)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(UserError, match="a process that passes on HTTP requests has died; start the service again"):
+        serve("starter", port=port)

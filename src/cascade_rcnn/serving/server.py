@@ -122,16 +122,16 @@ def serve(checkpoint: str | Path, *, host: str = "127.0.0.1", port: int = 8000, 
         finally:  # LitServe watches the workers in a thread, which reports an error when it outlives what it asks
             logging.getLogger("litserve").setLevel(logging.CRITICAL)
             ended.set()
-        if lost.is_set():
-            raise UserError("the process that answers HTTP requests has died; start the service again")
+            if lost.is_set():  # after which LitServe may also fail to end its other processes
+                raise UserError("a process that passes on HTTP requests has died; start the service again") from None
 
 
 def _watch(ended: threading.Event, lost: threading.Event) -> None:
-    """Stop the service, as Ctrl-C does, if the process of its HTTP server dies, which LitServe does not notice."""
+    """Stop the service, as Ctrl-C does, if the process of its HTTP server or queues dies, unnoticed by LitServe."""
     known: set[str] = set()
     while not ended.wait(_WATCHED):
         alive = {one.name for one in multiprocessing.active_children()}
-        if any(name.startswith("LitServer-") for name in known - alive):
+        if any(name.startswith(("LitServer-", "SyncManager-")) for name in known - alive):
             lost.set()
             os.kill(os.getpid(), signal.SIGINT)
             return
