@@ -41,6 +41,16 @@ def test_a_config_of_others_is_not_replaced(detector, tmp_path):
         save_detectron2(detector, tmp_path / "ours.pth")
 
 
+def test_the_config_does_not_appear_without_the_weights(detector, tmp_path, monkeypatch):
+    def full(*_):
+        raise UserError("no space left")
+
+    monkeypatch.setattr("cascade_rcnn.api.convert.save_state", full)
+    with pytest.raises(UserError, match="no space left"):
+        save_detectron2(detector, tmp_path / "theirs.pth")
+    assert not list(tmp_path.iterdir())
+
+
 def test_notes_are_reported_and_mistakes_are_one_line(detector, tmp_path, capsys):
     save_detectron2(detector, tmp_path / "theirs.pth")
     capsys.readouterr()

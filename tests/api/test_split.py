@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from cascade_rcnn import UserError, cli, load_annotations, split
-from cascade_rcnn.data import check_images
+from cascade_rcnn.data import check_images, save_coco
 
 
 @pytest.fixture
@@ -126,6 +126,18 @@ def test_mistakes_are_one_line(shapes, tmp_path):
     one = load_annotations(file).select(np.arange(8) == 3)
     with pytest.raises(UserError, match="1 image cannot be split"):
         split(one)
+
+
+def test_one_file_is_not_left_without_the_other(shapes, tmp_path, monkeypatch):
+    def full(data, path):
+        if path.name == "val.json":
+            raise UserError("no space left")
+        save_coco(data, path)
+
+    monkeypatch.setattr("cascade_rcnn.api.split.save_coco", full)
+    with pytest.raises(UserError, match="no space left"):
+        split(shapes / "train.json", tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_images_that_are_missing(own, capsys):

@@ -11,7 +11,7 @@ from cascade_rcnn.arguments import as_path
 from cascade_rcnn.config import Category
 from cascade_rcnn.engine.checkpoint import save_state
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.files import write_text
+from cascade_rcnn.files import replacing
 from cascade_rcnn.hub.peers import found_config, stock_settings
 from cascade_rcnn.interop.convert import Origin
 from cascade_rcnn.models.checkpoint import load
@@ -70,8 +70,9 @@ def save_detectron2(model: Detector | str | Path, path: str | Path) -> None:
     detector = model if isinstance(model, Detector) else load(model)
     state = interop.to_detectron2(detector)
     text, notes = interop.config_for(detector.config, state)
-    if text is not None:
-        write_text(config, text)
-        notes = [f"its config is {config}; use cfg.merge_from_file", *notes]
-    save_state(path, {"model": state})
+    with nullcontext() if text is None else replacing(config) as aside:  # appears once the weights are written
+        if aside is not None:
+            aside.write_text(text or "", encoding="utf-8")
+            notes = [f"its config is {config}; use cfg.merge_from_file", *notes]
+        save_state(path, {"model": state})
     tell(notes)

@@ -67,9 +67,14 @@ def split(
         )
     parts = data.select(~held_out), data.select(held_out)
     tell([*data.notes, *notes, *_absent(parts[1])])
-    for part, path in zip(parts, files, strict=False):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_coco(_seen_from(part, path.parent), path)
+    try:
+        for part, path in zip(parts, files, strict=False):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_coco(_seen_from(part, path.parent), path)
+    except BaseException:  # neither file is of use alone, and it would stand in the way of another try
+        for path in files:
+            path.unlink(missing_ok=True)
+        raise
     return parts
 
 
