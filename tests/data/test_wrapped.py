@@ -1,7 +1,9 @@
 """Other people's datasets wrapped as ours: the annotations collected from them, and their samples."""
 
 import json
+import os
 import random
+import signal
 
 import pytest
 import torch
@@ -100,6 +102,15 @@ def test_a_bad_item_is_one_line(workers):
     with pytest.raises(UserError, match=r"list: no target has boxes and labels \(that of item 0 has objects\); give"):
         collect(named)
     assert len(collect([(torch.rand(3, 5, 5), {"image_id": 1})])) == 1
+
+
+def test_a_process_that_is_killed_is_explained():
+    class Large(Noisy):
+        def __getitem__(self, i):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(UserError, match=r"a data loading process has died \(killed, or out of memory\); use fewer"):
+        collect(Large(), workers=1)
 
 
 def test_torchvision_s_coco_gives_what_our_reader_gives(make_annotations, write_image, tmp_path):

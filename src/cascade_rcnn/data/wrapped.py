@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, Self, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from cascade_rcnn.boxes import area, to_xywh
@@ -20,6 +19,7 @@ from cascade_rcnn.data.items import DetectionData, name_of, read_item
 from cascade_rcnn.data.seeding import seeded
 from cascade_rcnn.data.segmentations import encode, run_lengths
 from cascade_rcnn.data.targets import PER_IMAGE, Sample, Target, per_box
+from cascade_rcnn.data.workers import WorkerLoader, ignore_signals
 from cascade_rcnn.errors import UserError
 
 Labels: TypeAlias = Mapping[int, Category]  # the category of each label of a user's dataset
@@ -79,8 +79,14 @@ def collect(
     dataset is empty, or naming an item that is invalid or has a label that is not in `labels`.
     """
     items: list[_Item] = []
-    workers = min(workers, len(source))
-    for item in DataLoader(_Items(source, masks), batch_size=None, num_workers=workers, collate_fn=_unchanged):
+    loader = WorkerLoader(
+        _Items(source, masks),
+        batch_size=None,
+        num_workers=min(workers, len(source)),
+        collate_fn=_unchanged,
+        worker_init_fn=ignore_signals,
+    )
+    for item in loader:
         if isinstance(item, UserError):
             raise item
         items.append(item)
