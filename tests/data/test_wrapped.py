@@ -7,6 +7,7 @@ import signal
 
 import pytest
 import torch
+from torch.utils.data import dataloader
 from torchvision import datasets
 from torchvision.transforms import v2
 
@@ -104,11 +105,13 @@ def test_a_bad_item_is_one_line(workers):
     assert len(collect([(torch.rand(3, 5, 5), {"image_id": 1})])) == 1
 
 
-def test_a_process_that_is_killed_is_explained():
+def test_a_process_that_is_killed_is_explained(monkeypatch):
     class Large(Noisy):
         def __getitem__(self, i):
             os.kill(os.getpid(), signal.SIGKILL)
 
+    # Not to look for it only every 5 seconds.
+    monkeypatch.setattr(dataloader._MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.1,))
     with pytest.raises(UserError, match=r"a data loading process has died \(killed, or out of memory\); use fewer"):
         collect(Large(), workers=1)
 

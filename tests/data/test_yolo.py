@@ -108,6 +108,13 @@ def test_contradictions_about_classes_are_mentioned(root):
     assert any("two classes are named 'cat'; they remain separate" in note for note in notes)
 
 
+def test_rows_of_corners_are_mentioned(root):
+    corners = "seem to be corners (x1 y1 x2 y2), since as such all lie in their images; write class cx cy w h"
+    for row, is_odd in (("1 0.5 0.5 0.9 0.8", True), ("1 0.5 0.5 1 1", False), ("1 0.9 0.5 0.5 0.8", False)):
+        _labels(root, "a", f"0 0.1 0.2 0.3 0.4\n{row}\n" if is_odd else row)
+        assert any(corners in note for note in load_yolo(root, "train").notes) == is_odd
+
+
 def test_class_numbers_with_gaps(root):
     (root / "data.yaml").write_text("train: images/train\nnames: {7: dog, 2: cat}")
     _labels(root, "a", "7 0.5 0.5 0.25 0.125")
@@ -126,6 +133,7 @@ def test_labels_beside_the_images(tmp_path, write_image):
 @pytest.mark.parametrize(
     ("row", "parts"),
     [
+        ("0, 0.5, 0.5, 0.1, 0.1", ["write class cx cy w h, with spaces between"]),
         ("cat 0.5 0.5 0.1 0.1", ["'cat 0.5 0.5 0.1 0.1' is not a row of numbers"]),
         ("0 0.5 0.5 0.1", ["4 numbers", "class cx cy w h"]),
         ("0 0.5 0.5 0.1 0.1 0.9", ["6 numbers"]),
@@ -151,7 +159,9 @@ def test_each_bad_row_is_one_line_that_names_it(root, one_line, row, parts):
         ("just text", ["has no keys"]),
         ("train: images/train\nnames: &a [cat]\nb: *a", ["cannot read", "it has aliases"]),
         ("train: images/train\nnames: " + "[" * 1000 + "]" * 1000, ["nested too deeply"]),
-        ("train: images/train\nnc: 2", ["names is None"]),
+        ("train: images/train\nnc: -2", ["there are no names; list the class names (names: [car, dog])"]),
+        ("train: images/train\nnc: 999999999999", ["there are no names"]),
+        ("train: images/train\nnames: dog", ["names is 'dog'; list the class names (names: [car, dog])"]),
         ("val: images/val\nnames: [cat]", ["no split 'train'", "only val"]),
         ("train: \npath: labels\nnames: [cat]", ["names no images; add train and val"]),
         ("train: images/train\nkpt_shape: 17\nnames: [cat]", ["kpt_shape is '17'; write the number of keypoints"]),

@@ -45,6 +45,16 @@ def test_a_number_of_classes_that_contradicts_their_names_is_mentioned(tmp_path)
         assert len(read_config(tmp_path / "obj.data").notes) == notes
 
 
+def test_classes_that_a_yaml_does_not_name(tmp_path):
+    config = _config(tmp_path, "train: a\nnc: 2", "a")
+    assert config.names == {0: "class_0", 1: "class_1"}
+    assert config.notes == ("data.yaml names no classes, so they are called class_0 and so on; add their names",)
+    (tmp_path / "classes.txt").write_text("x\ny\n")
+    config = _config(tmp_path, "train: a\nnc: 2")
+    assert config.names == {0: "x", 1: "y"}
+    assert config.notes == ()
+
+
 def test_aliases_are_refused_before_they_unfold(tmp_path):
     lines = ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12))]
     with pytest.raises(UserError, match="it has aliases"):

@@ -30,6 +30,9 @@ from cascade_rcnn.data.yolo_labels import find_labels, label_of, pictures, share
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.text_files import read_lines
 
+_EDGE = 0.01  # by which rounding may move a box out of its image, in fractions of it
+_MANY = 0.25  # of the boxes, with which it is no accident
+
 
 class _Row(NamedTuple):
     category: int
@@ -73,7 +76,7 @@ def load_yolo(
     images = [image for image, keep in zip(images, kept, strict=True) if keep]
     found = [_read_labels(label, config, masks) for label, keep in zip(labels, kept, strict=True) if keep]
     categories, unnamed = _categories(config, classes, found)
-    notes = [*config.notes, *notes, *shared, *_doubts(found), *unnamed, *skipped]
+    notes = [*config.notes, *notes, *shared, *_doubts(found), *_corners(found), *unnamed, *skipped]
     return _columns(source, config.root, categories, images, sizes[kept], found, notes, masks)
 
 
@@ -83,6 +86,17 @@ def _doubts(rows: Sequence[Sequence[_Row]]) -> list[str]:
     what = "rows have 6 coordinates, the last of them 1, and count as triangles; if they are detections"
     advice = "(class cx cy w h confidence track), remove the last two numbers"
     return [f"{number} of {sum(map(len, rows))} {what} {advice}"]
+
+
+def _corners(rows: Sequence[Sequence[_Row]]) -> list[str]:
+    """Return a note if all boxes seem to be corners: as such they lie in their images, and as they are, many do not."""
+    boxes = np.array([row.box for found in rows for row in found]).reshape(-1, 4)
+    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    centre, size = (low + high) / 2, boxes[:, 2:]
+    outside = ((low < -_EDGE) | (high > 1 + _EDGE)).any(axis=1)
+    if not len(boxes) or outside.mean() < _MANY or not ((centre <= size) & (size <= 1 + _EDGE)).all():
+        return []
+    return ["the boxes seem to be corners (x1 y1 x2 y2), since as such all lie in their images; write class cx cy w h"]
 
 
 def _columns(
@@ -198,7 +212,9 @@ def _parse(where: str, line: str, keypoints: int) -> _Row:
     try:
         category, *values = [float(text) for text in line.split()]
     except ValueError:
-        raise UserError(f"{where}: {line[:60]!r} is not a row of numbers; write class cx cy w h") from None
+        raise UserError(
+            f"{where}: {line[:60]!r} is not a row of numbers; write class cx cy w h, with spaces between"
+        ) from None
     if len(values) == 6 and not keypoints and values[5].is_integer() and values[5] > 1:
         raise UserError(
             f"{where}: {line[:60]!r} looks like a detection (class cx cy w h confidence track); remove the last two "

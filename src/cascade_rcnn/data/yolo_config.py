@@ -15,6 +15,7 @@ from cascade_rcnn.text_files import read_lines, read_text
 
 _SPLITS = ("train", "val", "valid", "validation", "test")
 _YAML = (".yaml", ".yml")
+_MOST_CLASSES = 100_000  # any larger number is a mistake
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,7 @@ def _from_yaml(path: Path) -> YoloConfig:
     splits = _found(path, root, {k: v if isinstance(v, list) else [v] for k, v in _split_entries(config).items()})
     if not splits:  # a file of the classes alone
         splits = {name: [place] for name, place in split_folders(root).items() if any(map(is_image, walk(place)))}
-    names = _names(path, config.get("names"))
-    notes = _other_number("nc", config.get("nc"), names)
+    names, notes = _classes(path, config)
     return YoloConfig(path, root, splits, names, _keypoints(path, config.get("kpt_shape")), notes)
 
 
@@ -144,6 +144,21 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return config
 
 
+def _classes(path: Path, config: Mapping[str, Any]) -> tuple[Mapping[int, str], tuple[str, ...]]:
+    """Return the names of the classes, by default those in classes.txt or ultralytics' for their number, with notes."""
+    number = config.get("nc")
+    if "names" in config:
+        names = _names(path, config["names"])
+        return names, _other_number("nc", number, names)
+    names, notes = class_names(path.parent)
+    if names is not None:
+        return names, (*notes, *_other_number("nc", number, names))
+    if not (str(number).isdecimal() and 0 < int(number) <= _MOST_CLASSES):
+        return _names(path, None), ()
+    notes = (f"{path.name} names no classes, so they are called class_0 and so on; add their names",)
+    return {k: f"class_{k}" for k in range(int(number))}, notes
+
+
 def _names(path: Path, names: object) -> dict[int, str]:
     if isinstance(names, list):
         names = dict(enumerate(names))
@@ -152,8 +167,8 @@ def _names(path: Path, names: object) -> dict[int, str]:
             return {int(key): name for key, name in names.items()}
     except ValueError:
         pass
-    shown = repr(names)[:80]
-    raise UserError(f"{path}: names is {shown}; list the class names, or map class numbers to them")
+    given = "there are no names" if names is None else f"names is {repr(names)[:80]}"
+    raise UserError(f"{path}: {given}; list the class names (names: [car, dog]), or map class numbers to them")
 
 
 def _keypoints(path: Path, shape: object) -> int:
