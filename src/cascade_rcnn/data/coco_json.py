@@ -77,6 +77,9 @@ def decode(path: Path, text: bytes, kind: type[_T]) -> _T:
     except msgspec.ValidationError as error:
         if (said := tool_of(text[:HEAD])) is not None:
             raise UserError(f"{path}: {said}") from None
+        if str(error).endswith("id`") and "`int`, got" in str(error):
+            advice = "detections refer to COCO's ids, which are whole numbers: number the images and classes from 1"
+            raise UserError(f"{path}: {error}; {advice}") from None
         raise UserError(
             f"{path}: this is not a COCO detection file: {error}; it needs images (id, file_name, width, height), "
             "annotations (image_id, category_id, bbox) and categories (id, name)"
