@@ -1,6 +1,8 @@
 """Files and folders by path or address: local, s3://, gs:// and hdfs:// through pyarrow, others through fsspec."""
 
+import os
 import posixpath
+from collections.abc import Set
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,9 +28,15 @@ class Place:
         return self.files.get_file_info(self.path).type
 
     def listing(self, suffixes: tuple[str, ...]) -> list[str]:
-        """Return the sorted relative paths of files in this folder with one of these suffixes, except hidden ones."""
+        """Return the sorted relative paths of files in this folder with one of these suffixes, except hidden ones.
+
+        Broken links count as files, so that reading them reports an error.
+        """
         found = self.files.get_file_info(fs.FileSelector(self.path, recursive=True, allow_not_found=True))
-        names = [posixpath.relpath(one.path, self.path) for one in found if one.type == fs.FileType.File]
+        paths = [one.path for one in found if one.type == fs.FileType.File]
+        if isinstance(self.files, fs.LocalFileSystem):
+            paths += _broken_links(self.path, {one.path for one in found})
+        names = [posixpath.relpath(path, self.path) for path in paths]
         shown = (name for name in names if not any(part.startswith(".") for part in name.split("/")))
         return sorted(name for name in shown if name.lower().endswith(suffixes))
 
@@ -48,6 +56,12 @@ class Place:
         with self.files.open_output_stream(aside) as stream:
             stream.write(content)
         self.files.move(aside, self.join(name))
+
+
+def _broken_links(folder: str, known: Set[str]) -> list[str]:
+    """Return the links in a local folder that lead nowhere, which pyarrow does not list among the `known`."""
+    files = (posixpath.join(place, name) for place, _, names in os.walk(folder) for name in names)
+    return [path for path in files if path not in known and Path(path).is_symlink() and not Path(path).exists()]
 
 
 def _resolve(address: str) -> tuple[fs.FileSystem, str]:
