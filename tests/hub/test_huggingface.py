@@ -79,6 +79,8 @@ class FakeHub:
         ("hf://someone/cats@v1.2", ("someone/cats", "model.safetensors"), "v1.2"),
         ("hf://someone/cats/sub/best.safetensors", ("someone/cats", "sub/best.safetensors"), None),
         ("hf://someone/cats@main/best.safetensors", ("someone/cats", "best.safetensors"), "main"),
+        ("hf://someone/cats@new%2Fone/best.safetensors", ("someone/cats", "best.safetensors"), "new/one"),
+        ("hf://someone/cats@refs/pr/7", ("someone/cats", "model.safetensors"), "refs/pr/7"),
     ],
 )
 def test_what_is_asked_for(address, asked, revision, model, tmp_path, monkeypatch):
@@ -97,6 +99,8 @@ def test_a_refusal_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", FakeHub(OSError("401 Client Error.\nRepository Not Found")))
     with pytest.raises(UserError, match=r"^hf://a/b/model\.safetensors: 401 Client Error\.; check the name") as caught:
         load("hf://a/b")
+    with pytest.raises(UserError, match=r"^hf://a/b@new/one/model: 401 Client Error"):  # says how it was read
+        load("hf://a/b@new/one/model")
     assert len(str(caught.value).splitlines()) == 1
 
 

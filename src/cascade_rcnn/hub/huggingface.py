@@ -5,6 +5,7 @@ import tempfile
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.extras import needs
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from cascade_rcnn.models.detector import Detector
 
 FILE = "model.safetensors"
-_ADDRESS = re.compile(r"hf:/{1,2}([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(?:/(.+))?")  # Path collapses two slashes to one
+# Path collapses two slashes to one. As in the Hub's library, %2F is the slash of a branch, except in these references.
+_ADDRESS = re.compile(r"hf:/{1,2}([\w.-]+/[\w.-]+)(?:@(refs/(?:pr|convert)/[\w.-]+|[\w.%-]+))?(?:/(.+))?")
 _CARD = """---
 library_name: cascade-rcnn
 pipeline_tag: object-detection
@@ -40,17 +42,19 @@ def is_address(text: str) -> bool:
 def fetch(address: str) -> Path:
     """Download hf://owner/name[@revision][/file] (default: model.safetensors) to the cache of the Hub's library.
 
+    A slash in the revision, as in the branch feature/x, is written as %2F.
     Raises UserError if it does not exist or cannot be reached.
     """
     found = _ADDRESS.fullmatch(address)
     if found is None:
         raise UserError(f"{address}: not an address on the Hub; give hf://owner/name or hf://owner/name@revision/file")
-    repository, revision, file = found[1], found[2], found[3] or FILE
+    repository, revision, file = found[1], found[2] and unquote(found[2]), found[3] or FILE
     hub = _library()
     try:
         return Path(hub.hf_hub_download(repository, file, revision=revision, local_files_only=is_offline()))
     except Exception as error:  # noqa: BLE001  (the library's HTTP client varies)
-        raise _failed(f"hf://{repository}/{file}", error) from None
+        at = "" if revision is None else f"@{found[2]}"
+        raise _failed(f"hf://{repository}{at}/{file}", error) from None
 
 
 def push_to_hub(model: "Detector | str | Path", repository: str, *, private: bool = False) -> str:
