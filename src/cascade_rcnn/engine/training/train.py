@@ -23,6 +23,7 @@ from cascade_rcnn.engine.training.overfit_test import overfit_test
 from cascade_rcnn.engine.training.prepare import in_parts, prepare
 from cascade_rcnn.engine.training.settings import as_json, in_parts_as_before
 from cascade_rcnn.engine.training.state import TrainingState
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import Metrics
 from cascade_rcnn.evaluation.detected import Detected
 from cascade_rcnn.evaluation.masks import evaluate_detected
@@ -181,7 +182,10 @@ def _validate(state: TrainingState, scores: MetricLog) -> tuple[Metrics, Detecte
     )
     share = -(-len(val) // fabric.world_size)
     share_buffers(fabric, state.evaluated)  # they differ between ranks; those of the first are saved
-    found = detect(state.evaluated, loader, share, context=fabric.autocast, shown=fabric.is_global_zero)
+    try:
+        found = detect(state.evaluated, loader, share, context=fabric.autocast, shown=fabric.is_global_zero)
+    except UserError as error:  # such as an image that cannot be read
+        raise UserError(f"{error}; the epoch is saved, and --resume repeats its evaluation") from None
     if fabric.world_size > 1:
         found = Detected.join(gather(fabric, found))
     metrics = evaluate_detected(val.annotations, found)
