@@ -99,7 +99,9 @@ def test_ray_is_asked_for_what_the_flags_say(asked, capsys):
     ]
     assert capsys.readouterr().out == "5 images: found\n"
     numbers = ["--workers", "3", "--cpus", "2", "--gpus", "0.5", "--batch-size", "4", "--threshold", "0.3"]
-    predict("a.tar", "--engine", "ray", *numbers, "--nms", "0.6", "--min-size", "None", "--no-pictures")
+    predict(
+        "a.tar", "--engine", "ray", *numbers, "--nms", "0.6", "--agnostic-nms", "--min-size", "None", "--no-pictures"
+    )
     assert asked[1][1] == every | {
         "workers": 3,
         "cpus": 2,
@@ -107,6 +109,7 @@ def test_ray_is_asked_for_what_the_flags_say(asked, capsys):
         "batch_size": 4,
         "threshold": 0.3,
         "nms_iou": 0.6,
+        "agnostic_nms": True,
         "min_size": None,
     }
 

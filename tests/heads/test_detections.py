@@ -30,6 +30,11 @@ def test_nms_is_within_a_class():
     assert found(boxes, [[0.4, 0.9], [0.8, 0.7], [0.0, 0.6]]) == expected
 
 
+def test_agnostic_nms_is_across_classes():
+    boxes = agnostic(NEAR, [11.0, 10, 40, 40], FAR)
+    assert found(boxes, [[0.4, 0.9], [0.8, 0.7], [0.0, 0.6]], agnostic_nms=True) == [(2, 0.9, NEAR), (2, 0.6, FAR)]
+
+
 def test_the_threshold_itself_is_out():
     assert found(agnostic(NEAR, FAR), [[0.5], [0.75]], score_threshold=0.5) == [(1, 0.75, FAR)]
     assert found(agnostic(NEAR, FAR), [[0.5], [0.75]], score_threshold=0.8) == []

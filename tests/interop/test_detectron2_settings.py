@@ -42,6 +42,12 @@ def test_what_is_written_converts_back(name, options, tmp_path):
     assert notes == ["detectron2 has no such settings, and therefore differs in preprocess.antialias"]
 
 
+def test_an_nms_that_detectron2_does_not_have_is_named():
+    model = made("faster_rcnn_resnet18_fpn", **SMALL)
+    _, notes = config_for(model.config.with_inference(agnostic_nms=True), to_detectron2(model))
+    assert notes[0].endswith(", inference.agnostic_nms")
+
+
 @pytest.mark.parametrize(
     ("name", "options", "changes", "part"),
     [

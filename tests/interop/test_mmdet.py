@@ -63,6 +63,11 @@ def test_settings_of_version_2_caffe_style():
     assert ModelConfig.from_json(config.to_json()) == config
 
 
+def test_nms_that_is_class_agnostic():
+    settings = parse_config(OLD.replace("iou_threshold=0.4", "iou_threshold=0.4, class_agnostic=True"), "config.py")
+    assert to_config(replace(FASTER, categories=FASTER.categories[:2]), settings).inference.agnostic_nms
+
+
 def test_what_version_3_leaves_out_has_the_defaults_of_its_classes():
     """`DetDataPreprocessor` keeps BGR and does not normalise, and the coder's standard deviations are 1."""
     text = "model = dict(data_preprocessor=dict(type='DetDataPreprocessor', pad_size_divisor=32{}))"

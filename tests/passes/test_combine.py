@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cascade_rcnn import UserError, load
-from cascade_rcnn.config import Category, ModelConfig
+from cascade_rcnn.config import Category, InferenceConfig, ModelConfig
 from cascade_rcnn.passes import with_options
 
 
@@ -45,6 +45,26 @@ def test_torch_s_default_device_does_not_matter(paint, seeing, options):
     assert len(found["boxes"]) > 0
     assert all(found[name].equal(expected[name]) for name in ("boxes", "scores", "labels"))
     assert dense.equal(expected["masks"].dense())
+
+
+@pytest.mark.parametrize("options", [{"tiles": 64}, {"tta": ["flip"]}])
+@pytest.mark.parametrize(("agnostic", "labels"), [(False, [1, 2]), (True, [1])])
+def test_an_object_of_two_classes_counts_as_the_model_s_nms_says(paint, seeing, options, agnostic, labels):
+    boxes, detect = [(10, 10, 30, 25)], seeing([(10, 10, 30, 25)])
+
+    def doubting(images, scale=1.0):
+        """Return each box twice: as class 1, and less likely as class 2."""
+        for one in detect(images, scale):
+            first, number = one["boxes"][:1], min(1, len(one["boxes"]))
+            yield {
+                "boxes": first.repeat(2, 1),
+                "scores": torch.tensor([0.9, 0.8])[: 2 * number],
+                "labels": torch.tensor([1, 2])[: 2 * number],
+            }
+
+    config = ModelConfig(inference=InferenceConfig(agnostic_nms=agnostic))
+    (found,) = with_options(lambda *given: list(doubting(*given)), config, **options)([paint(96, 128, boxes)])
+    assert found["labels"].tolist() == labels
 
 
 @pytest.mark.parametrize(

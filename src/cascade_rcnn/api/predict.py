@@ -41,6 +41,7 @@ def predict_files(
     threshold: float | None = None,
     max_detections: int | None = None,
     nms_iou: float | None = None,
+    agnostic_nms: bool | None = None,
     pictures: bool = True,
     formats: Sequence[Format] = (),
     annotations: str | Path | None = None,
@@ -63,13 +64,13 @@ def predict_files(
     The folder `output` then contains `detections.json`, `images.jsonl` and `pictures/`, or `video.mp4`.
 
     `model` is a `Detector`, `Predictor` or `Runtime`, or the path of a checkpoint or exported file; `device`,
-    `precision`, `min_size` (short side in pixels), `max_detections` (per image), `nms_iou` and `trust` (see `Runtime`)
-    only apply to paths. `paths` defaults to the images of `annotations` (with `images` and `split` as in
-    `load_annotations`), which also provide the image ids. Detections with scores of at least `threshold` are kept; the
-    default is no threshold for detections.json, and 0.5 for pictures and `formats` (files for other tools: coco, cvat,
-    label-studio, parquet, voc, yolo). The same call resumes an interrupted one and processes only new images;
-    `overwrite` starts over. Unusable images are reported, counted and skipped. Raises UserError for other mistakes, and
-    `Interrupted` after Ctrl-C.
+    `precision`, `min_size` (short side in pixels), `max_detections` (per image), `nms_iou`, `agnostic_nms` (boxes of
+    different classes suppress each other as well) and `trust` (see `Runtime`) only apply to paths. `paths` defaults to
+    the images of `annotations` (with `images` and `split` as in `load_annotations`), which also provide the image ids.
+    Detections with scores of at least `threshold` are kept; the default is no threshold for detections.json, and 0.5
+    for pictures and `formats` (files for other tools: coco, cvat, label-studio, parquet, voc, yolo). The same call
+    resumes an interrupted one and processes only new images; `overwrite` starts over. Unusable images are reported,
+    counted and skipped. Raises UserError for other mistakes, and `Interrupted` after Ctrl-C.
 
     `options` are those of `cascade_rcnn.PredictOptions`: `tiles` with their `overlap` for large images,
     test-time augmentation (`tta`, `tta_scales`), `classes` to keep, and `thresholds` by class. A video is one path, URL
@@ -103,6 +104,7 @@ def predict_files(
         trust=trust,
         max_detections=max_detections,
         nms_iou=nms_iou,
+        agnostic_nms=agnostic_nms,
     )
     detect = with_options(opened.detect, opened.config, **options)
     if options.get("tta_scales") and opened.detector is None:

@@ -16,7 +16,7 @@ Formats: TypeAlias = Annotated[tuple[Format, ...], words(*get_args(Format))]
 Flips: TypeAlias = Annotated[tuple[Literal["flip"], ...], words("flip")]
 _OF_BOTH = {
     *("paths", "checkpoint", "output", "engine", "threshold", "max_detections", "nms", "batch_size", "device"),
-    *("precision", "min_size", "trust"),
+    *("agnostic_nms", "precision", "min_size", "trust"),
 }
 _OF_RAY = {"workers", "cpus", "gpus"}
 
@@ -31,6 +31,7 @@ def predict(
     threshold: float | None = None,
     max_detections: int | None = None,
     nms: float | None = None,
+    agnostic_nms: bool = False,
     pictures: bool = True,
     format: Formats = (),  # noqa: A002
     annotations: Path | None = None,
@@ -72,6 +73,7 @@ def predict(
         threshold: Minimum score of detections; default: none for detections.json, 0.5 for pictures and --format.
         max_detections: Maximum number of detections per image; default: the model's own setting.
         nms: IoU threshold of non-maximum suppression; default: the model's own setting.
+        agnostic_nms: Let boxes of different classes suppress each other, so that an object has one class.
         pictures: Write annotated images, or an annotated video.
         format: Also write files for other tools: coco (FiftyOne, CVAT, supervision), cvat, label-studio, parquet
             (DuckDB, pandas), voc, yolo.
@@ -114,6 +116,7 @@ def predict(
         threshold=threshold,
         max_detections=max_detections,
         nms_iou=nms,
+        agnostic_nms=agnostic_nms or None,
         pictures=pictures,
         formats=format,
         annotations=annotations,
@@ -159,6 +162,7 @@ def _predict_on_ray(given: Mapping[str, Any]) -> None:
     from cascade_rcnn.ray import predict_dataset
 
     inference = {"max_detections": given["max_detections"], "nms_iou": given["nms"]}
+    inference["agnostic_nms"] = given["agnostic_nms"] or None
     inference = {name: value for name, value in inference.items() if value is not None}
     if given["min_size"] != "model":
         inference["min_size"] = given["min_size"]

@@ -34,6 +34,7 @@ class InferenceOptions(TypedDict, total=False):
     max_size: int  # long side
     score_threshold: float
     nms_iou: float
+    agnostic_nms: bool  # boxes of different classes suppress each other as well
     max_detections: int
     test_stage: int | None  # the stage that produces the detections; None: the last
     ensemble: bool  # average the classifiers of all stages up to `test_stage`
@@ -97,6 +98,7 @@ class InferenceConfig(Config, frozen=True, kw_only=True):
 
     score_threshold: float = 0.05
     nms_iou: float = 0.5
+    agnostic_nms: bool = False  # whether boxes of different classes suppress each other, too
     min_size: float = 0.0  # detections are dropped unless width and height exceed this
     max_detections: int = 100
     stage: int | None = None  # stop after this stage (1..T); None: after the last

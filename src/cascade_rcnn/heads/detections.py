@@ -17,7 +17,7 @@ _PER_DETECTION, _LEAST = 40, 1000
 
 
 def select(boxes: Tensor, scores: Tensor, sizes: Tensor, config: InferenceConfig) -> tuple[Detections, Tensor]:
-    """Apply the score threshold and per-class NMS, and keep the top `max_detections`.
+    """Apply the score threshold and NMS, per class unless it is agnostic, and keep the top `max_detections`.
 
     boxes (B, K, R, 4), scores (B, K, M), sizes (B, 2) -> D slots per image, boxes clipped to the image, and which of
     the K boxes each is, (B, D).
@@ -31,7 +31,8 @@ def select(boxes: Tensor, scores: Tensor, sizes: Tensor, config: InferenceConfig
     box = box_ops.gather(boxes.flatten(1, 2), row)
     box = box_ops.clip(box, sizes)
     valid = (score > config.score_threshold) & box_ops.nonempty(box, config.min_size)
-    valid = keep_mask(box, score, label, valid, config.nms_iou)
+    groups = torch.zeros_like(label) if config.agnostic_nms else label
+    valid = keep_mask(box, score, groups, valid, config.nms_iou)
     score, order = torch.where(valid, score, 0.0).topk(min(config.max_detections, score.shape[1]), dim=1)
     valid = valid.gather(1, order)
     box = box_ops.gather(box, order).masked_fill(~valid[..., None], 0.0)

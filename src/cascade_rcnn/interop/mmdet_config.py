@@ -48,7 +48,7 @@ _READ = (
     *(f"{part}.max_num" for part in ("train_cfg.rpn_proposal", "test_cfg.rpn")),  # name in 2.0
     *(f"{part}.nms_thr" for part in ("train_cfg.rpn_proposal", "test_cfg.rpn")),  # name in 2.0
     *(f"{part}.nms.iou_threshold" for part in ("train_cfg.rpn_proposal", "test_cfg.rpn", "test_cfg.rcnn")),
-    *("test_cfg.rcnn.score_thr", "test_cfg.rcnn.nms.iou_thr"),
+    *("test_cfg.rcnn.score_thr", "test_cfg.rcnn.nms.iou_thr", "test_cfg.rcnn.nms.class_agnostic"),
 )
 _REQUIRED: dict[str, tuple[Any, ...]] = {
     "type": ("FasterRCNN", "CascadeRCNN", "MaskRCNN", "TwoStageDetector"),

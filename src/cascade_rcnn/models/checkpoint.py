@@ -103,8 +103,9 @@ def load(
     weights`) and hf://owner/name are downloaded on first use.
 
     `inference` overrides settings that do not affect the weights: `min_size` (None: no resizing), `max_size`,
-    `score_threshold`, `nms_iou`, `max_detections`, `test_stage`, `ensemble`, `ensemble_rois`, `iterations` (of models
-    with a single head), `survivors` (early rejection). If the detector was built with your own backbone module, pass
+    `score_threshold`, `nms_iou`, `agnostic_nms` (boxes of different classes suppress each other as well),
+    `max_detections`, `test_stage`, `ensemble`, `ensemble_rois`, `iterations` (of models with a single head),
+    `survivors` (early rejection). If the detector was built with your own backbone module, pass
     another instance of it as `backbone`; the checkpoint's weights are loaded into it.
     Weights are float32, whatever torch's default dtype and device are. Raises UserError naming the file if it is
     missing, corrupt, or not a checkpoint of this package, or if the device cannot be used.

@@ -15,7 +15,13 @@ class Augmented:
     """A detector that processes every view of an image in turn and fuses the detections (see `fuse.py`)."""
 
     def __init__(
-        self, detect: Detect, flip: bool, scales: Sequence[float], nms_iou: float, max_detections: int
+        self,
+        detect: Detect,
+        flip: bool,
+        scales: Sequence[float],
+        nms_iou: float,
+        max_detections: int,
+        agnostic: bool = False,
     ) -> None:
         """Wrap `detect`; `flip` adds mirror images, and `scales` further multiples of the model's image size.
 
@@ -23,13 +29,13 @@ class Augmented:
         """
         for scale in scales:
             check_number("tta_scales", scale, *_SCALES)
-        self.detect, self.nms_iou, self.max_detections = detect, nms_iou, max_detections
+        self.detect, self.nms = detect, (nms_iou, max_detections, agnostic)
         self.views = [(scale, mirror) for scale in (1.0, *scales) for mirror in ((False, True) if flip else (False,))]
 
     def __call__(self, images: list[Tensor], scale: float = 1.0) -> list[Found]:
         """Detect in all images at once, view by view."""
         views = [self._view(images, scale * factor, mirror) for factor, mirror in self.views]
-        return [fuse(list(one), self.nms_iou, self.max_detections) for one in zip(*views, strict=True)]
+        return [fuse(list(one), *self.nms) for one in zip(*views, strict=True)]
 
     def _view(self, images: list[Tensor], scale: float, mirror: bool) -> list[Found]:
         if not mirror:

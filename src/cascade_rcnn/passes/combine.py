@@ -42,10 +42,10 @@ def with_options(detect: Detect, config: ModelConfig, **options: Unpack[PredictO
         check_choice("tta", view, ["flip"])
     flip = bool(views)
     if flip or scales:
-        detect = Augmented(detect, flip, scales, inference.nms_iou, inference.max_detections)
+        detect = Augmented(detect, flip, scales, inference.nms_iou, inference.max_detections, inference.agnostic_nms)
     side, overlap = options.get("tiles"), options.get("overlap", OVERLAP)
     if side is not None:
-        detect = Tiled(detect, side, overlap, inference.nms_iou)
+        detect = Tiled(detect, side, overlap, inference.nms_iou, inference.agnostic_nms)
     elif overlap != OVERLAP:
         raise UserError("overlap is that of tiles; give tiles, or omit it")
     thresholds = options.get("thresholds", {})

@@ -9,7 +9,7 @@
    box cannot stretch a reliable one. The joined score is the highest of the group.
 3. A box that is still cut, since it has no match in the neighbouring tile, is dropped as a fragment if another tile
    found a larger object of its class that contains most of it and has at least half of its score.
-4. Class-wise NMS with the model's own threshold removes duplicates.
+4. NMS with the model's own threshold, class-wise unless the model's is agnostic, removes duplicates.
 
 N detections · T tiles · H, W size of the image
 """
@@ -29,8 +29,13 @@ _RELIABLE = 0.5  # fraction of the best score
 _CHUNK = 256  # boxes compared with all others at once
 
 
-def join_tiles(parts: list[Found], windows: Tensor, size: tuple[int, int], nms_iou: float) -> Found:
-    """Join detections in the pixels of each tile to those of the image, of size (H, W); windows (T, 4), XYXY."""
+def join_tiles(
+    parts: list[Found], windows: Tensor, size: tuple[int, int], nms_iou: float, agnostic: bool = False
+) -> Found:
+    """Join detections in the pixels of each tile to those of the image, of size (H, W); windows (T, 4), XYXY.
+
+    With `agnostic`, boxes of different classes suppress each other as well.
+    """
     if len(parts) == 1:
         return parts[0]
     found, tile = _in_image(parts, windows, size)
@@ -40,7 +45,7 @@ def join_tiles(parts: list[Found], windows: Tensor, size: tuple[int, int], nms_i
     cut = _cut(found["boxes"], windows.float()[tile], size)
     joined, still_cut = _join(found, groups, cut)
     joined = rows(joined, ~_fragments(joined, still_cut, groups, tile))
-    return _without_duplicates(joined, nms_iou)
+    return _without_duplicates(joined, nms_iou, agnostic)
 
 
 def _in_image(parts: list[Found], windows: Tensor, size: tuple[int, int]) -> tuple[Found, Tensor]:
@@ -133,9 +138,10 @@ def _fragments(joined: Found, cut: Tensor, groups: list[list[int]], tile: Tensor
     return fragment
 
 
-def _without_duplicates(found: Found, nms_iou: float) -> Found:
-    """Apply class-wise NMS and sort by score (rule 4)."""
+def _without_duplicates(found: Found, nms_iou: float, agnostic: bool) -> Found:
+    """Apply NMS, class-wise unless it is agnostic, and sort by score (rule 4)."""
     boxes, scores, labels = (found[name][None] for name in ("boxes", "scores", "labels"))
-    keep = keep_mask(boxes, scores, labels, torch.ones_like(scores, dtype=torch.bool), nms_iou)[0]
+    groups = torch.zeros_like(labels) if agnostic else labels
+    keep = keep_mask(boxes, scores, groups, torch.ones_like(scores, dtype=torch.bool), nms_iou)[0]
     order = found["scores"].argsort(descending=True, stable=True)
     return rows(found, order[keep[order]])

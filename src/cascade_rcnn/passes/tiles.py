@@ -22,10 +22,10 @@ class Tiled:
     An image that fits into one tile is not divided. Raises UserError for a side or overlap out of range.
     """
 
-    def __init__(self, detect: Detect, side: int, overlap: float, nms_iou: float) -> None:
+    def __init__(self, detect: Detect, side: int, overlap: float, nms_iou: float, agnostic: bool = False) -> None:
         check_number("tiles", side, LEAST, whole=True)
         check_number("overlap", overlap, 0, _MOST_OVERLAP)
-        self.detect, self.side, self.overlap, self.nms_iou = detect, side, overlap, nms_iou
+        self.detect, self.side, self.overlap, self.nms_iou, self.agnostic = detect, side, overlap, nms_iou, agnostic
 
     def __call__(self, images: list[Tensor], scale: float = 1.0) -> list[Found]:
         """Detect in the tiles of all images, in batches of as many tiles as there are images."""
@@ -38,7 +38,7 @@ class Tiled:
             for (k, _), found in zip(batch, self.detect(tiles, scale), strict=True):
                 parts[k].append(found)
         return [
-            join_tiles(found, torch.tensor(there, device="cpu"), (image.shape[-2], image.shape[-1]), self.nms_iou)
+            join_tiles(found, torch.tensor(there, device="cpu"), tuple(image.shape[-2:]), self.nms_iou, self.agnostic)
             for found, there, image in zip(parts, places, images, strict=True)
         ]
 

@@ -147,9 +147,7 @@ def test_an_epoch_is_saved_before_it_is_evaluated_and_the_evaluation_is_made_up_
 
     with monkeypatch.context() as patch:
         patch.setattr(optim, "learning_rate", vanish)
-        with pytest.raises(
-            UserError, match=r"no such image.*; the epoch is saved, and --resume repeats its eval"
-        ):
+        with pytest.raises(UserError, match=r"no such image.*; the epoch is saved, and --resume repeats its eval"):
             train(recipe)
     position = load_state(output / "last.state.pt")["position"]
     assert (position["epoch"], position["step"], position["evaluated"]) == (2, 12, 6)
