@@ -153,10 +153,11 @@ def _classes(path: Path, config: Mapping[str, Any]) -> tuple[Mapping[int, str], 
     names, notes = class_names(path.parent)
     if names is not None:
         return names, (*notes, *_other_number("nc", number, names))
-    if not (str(number).isdecimal() and 0 < int(number) <= _MOST_CLASSES):
+    text = str(number)
+    if not (text.isdecimal() and 0 < int(text) <= _MOST_CLASSES):
         return _names(path, None), ()
     notes = (f"{path.name} names no classes, so they are called class_0 and so on; add their names",)
-    return {k: f"class_{k}" for k in range(int(number))}, notes
+    return {k: f"class_{k}" for k in range(int(text))}, notes
 
 
 def _names(path: Path, names: object) -> dict[int, str]:

@@ -37,8 +37,9 @@ class Tiled:
             tiles = [images[k][:, y1:y2, x1:x2] for k, (x1, y1, x2, y2) in batch]
             for (k, _), found in zip(batch, self.detect(tiles, scale), strict=True):
                 parts[k].append(found)
+        nms = (self.nms_iou, self.agnostic)
         return [
-            join_tiles(found, torch.tensor(there, device="cpu"), tuple(image.shape[-2:]), self.nms_iou, self.agnostic)
+            join_tiles(found, torch.tensor(there, device="cpu"), (image.shape[-2], image.shape[-1]), *nms)
             for found, there, image in zip(parts, places, images, strict=True)
         ]
 
