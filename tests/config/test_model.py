@@ -240,7 +240,7 @@ def test_with_inference_refuses_the_rest():
 
 def test_every_option_of_inference_is_taken():
     values = {"min_size": 64, "max_size": 90, "test_stage": 1, "ensemble": False, "iterations": 2, "survivors": 9}
-    values |= {"max_detections": 7, "ensemble_rois": "last"}
+    values |= {"max_detections": 7, "ensemble_rois": "last", "agnostic_nms": True}
     config = config_of("faster_rcnn_resnet50_fpn")
     for name in INFERENCE:
         assert config.with_inference(**{name: values.get(name, 0.25)}) != config
