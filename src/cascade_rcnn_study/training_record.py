@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from cascade_rcnn.config import ModelOptions
 from cascade_rcnn.config.augmentation_lists import with_short_forms
 from cascade_rcnn.data import Annotations
 from cascade_rcnn.engine.training.fingerprint import digest, masks_mark
@@ -56,7 +57,7 @@ def read_records(folder: StudyFolder) -> list[Record]:
             raise UserError(
                 f"{run.path}: contains the run {record['name']}-seed{record['seed']}; rename the folder back"
             )
-        records.append(record)
+        records.append(record | {"settings": _current(record["settings"])})
     return records
 
 
@@ -97,8 +98,9 @@ def _check_settings(run: RunFolder, settings: Record, recipe: Recipe) -> None:
 
 
 def _current(settings: Record) -> Record:
-    """Convert older settings to the current form; earlier versions had two probabilities instead of augmentations."""
-    settings = {"patience": 0} | settings
+    """Convert older settings to the current form: without later options, and with probabilities for augmentations."""
+    options = msgspec.json.decode(msgspec.json.encode(ModelOptions())) | settings["options"]
+    settings = {"patience": 0} | settings | {"options": options}
     if "augmentation" in settings:
         return settings
     data = settings["data"]

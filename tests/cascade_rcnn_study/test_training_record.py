@@ -69,6 +69,7 @@ def test_a_run_that_differs_is_not_reused(base, tmp_path):
         check_reusable(run, base, {"val": A | {"id": "b"}})
     older = settings_of(base)
     del older["augmentation"]
+    del older["options"]["agnostic_nms"]  # as if it were a later option
     older["data"] = {"flip": 0.5, "photometric": 0.0}  # the format of records before augmentation was a list
     run.write("training.json", {"settings": older, "data": {"val": {"id": "a"}}})
     check_reusable(run, replace(base, data=replace(base.data, flip=0.5, photometric=0.0)), {"val": A})

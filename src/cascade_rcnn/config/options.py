@@ -56,6 +56,7 @@ class ModelOptions:
     checkpointing: bool = False  # recompute the backbone's blocks in the backward pass: less memory, slower
     score_threshold: float | None = None
     nms_iou: float = 0.5
+    agnostic_nms: bool = False  # whether boxes of different classes suppress each other, too
     max_detections: int = 100
     test_stage: int | None = None  # the stage (iteration, classifier) that produces the detections; default: the last
     ensemble: bool = True  # average the classifiers of all stages up to `test_stage`

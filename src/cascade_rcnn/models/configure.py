@@ -280,6 +280,7 @@ def _inference(preset: Preset, options: ModelOptions) -> InferenceConfig:
     return InferenceConfig(
         score_threshold=_first(options.score_threshold, preset.score_threshold),
         nms_iou=options.nms_iou,
+        agnostic_nms=options.agnostic_nms,
         max_detections=options.max_detections,
         stage=options.test_stage,
         ensemble=options.ensemble,

@@ -39,6 +39,7 @@ class CreateOptions(TypedDict, total=False):
     checkpointing: bool
     score_threshold: float | None
     nms_iou: float
+    agnostic_nms: bool
     max_detections: int
     test_stage: int | None
     ensemble: bool
