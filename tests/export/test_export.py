@@ -13,6 +13,7 @@ from dataclasses import replace as replaced
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -300,20 +301,44 @@ def test_int8_is_calibrated_and_reports_its_ap(checkpoint, tmp_path, monkeypatch
     assert not (tmp_path / "worse.onnx").exists()
 
 
-def test_int8_is_calibrated_on_all_the_images_it_is_given(three_boxes, tmp_path, monkeypatch):
-    """By itself, nncf takes the first 300, which leaves out the end of a set."""
-    given = {}
-    nncf = SimpleNamespace(
+def fake_nncf(quantize: Callable[..., Any]) -> Any:
+    return SimpleNamespace(
         set_log_level=lambda _: None,
         Dataset=list,
-        quantize=lambda model, dataset, **options: given.update(options, dataset=dataset) or model,
+        quantize=quantize,
         QuantizationPreset=SimpleNamespace(MIXED="mixed"),
         IgnoredScope=lambda **_: None,
     )
-    monkeypatch.setitem(sys.modules, "nncf", nncf)  # type: ignore[arg-type]
+
+
+def test_int8_is_calibrated_on_all_the_images_it_is_given(three_boxes, tmp_path, monkeypatch):
+    """By itself, nncf takes the first 300, which leaves out the end of a set."""
+    given = {}
+    nncf = fake_nncf(lambda model, dataset, **options: given.update(options, dataset=dataset) or model)
+    monkeypatch.setitem(sys.modules, "nncf", nncf)
     image = np.zeros((1, 3, 32, 32), np.float32), np.full((1, 2), 32, np.float32)
     quantize(three_boxes(".onnx"), [image] * 400, 400, tmp_path / "int8.onnx")
     assert (len(given["dataset"]), given["subset_size"]) == (400, 400)
+
+
+def test_cast_weights_are_constants_for_nncf(tmp_path, monkeypatch):
+    """Swin's masks of windows are stored as bool and cast; nncf fails on casts of initializers."""
+    reference = pytest.importorskip("onnx.reference")
+    mask = onnx.helper.make_tensor("mask", onnx.TensorProto.BOOL, [2], [True, False])
+    other = onnx.helper.make_tensor("other", onnx.TensorProto.FLOAT, [2], [3, 4])
+    nodes = [
+        onnx.helper.make_node("Cast", ["mask"], ["numbers"], to=onnx.TensorProto.FLOAT),
+        onnx.helper.make_node("Add", ["numbers", "other"], ["sum"]),
+    ]
+    result = onnx.helper.make_tensor_value_info("sum", onnx.TensorProto.FLOAT, [2])
+    graph = onnx.helper.make_graph(nodes, "g", [], [result], [mask, other])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)]), tmp_path / "a.onnx")
+    monkeypatch.setitem(sys.modules, "nncf", fake_nncf(lambda model, *_, **__: model))
+    quantize(tmp_path / "a.onnx", [], 0, tmp_path / "b.onnx")
+    model = onnx.load(tmp_path / "b.onnx")
+    onnx.checker.check_model(model)
+    assert [weight.name for weight in model.graph.initializer] == ["other"]
+    assert reference.ReferenceEvaluator(model).run(None, {})[0].tolist() == [4, 4]
 
 
 @pytest.mark.parametrize(
@@ -332,6 +357,17 @@ def test_annotations_that_cannot_judge_int8_are_refused_before_the_work(
     truth.write_text(json.dumps(json.loads(truth.read_text()) | kept))
     with pytest.raises(UserError, match=message):
         export(checkpoint, tmp_path / "a.onnx", Request(precision="int8", validation=load_annotations(truth)))
+
+
+def test_unusable_images_are_left_out_of_the_annotations(checkpoint, tmp_path, monkeypatch):
+    truth = write_shapes(tmp_path, train=1, val=3, size=96) / "val.json"
+    (tmp_path / "images" / "val" / "000002.png").write_bytes(b"no image")
+    taken = []
+    monkeypatch.setattr("cascade_rcnn.api.export.export", lambda *given: taken.extend(given[2].validation.file_names))
+    with pytest.raises(UserError, match=r"1 of 3 images cannot be used: .*000002\.png"):
+        export_model(checkpoint, tmp_path / "a.onnx", annotations=truth)
+    export_model(checkpoint, tmp_path / "a.onnx", annotations=truth, bad_images="skip")
+    assert taken == ["val/000001.png", "val/000003.png"]
 
 
 def _quantized_layers(path: Path) -> set[str]:
@@ -425,8 +461,8 @@ def test_no_file_of_an_export_replaces_the_checkpoint(checkpoint, tmp_path):
         export_model(checkpoint, "", format="openvino")
 
 
-@pytest.mark.usefixtures("writes_the_same")
-def test_a_model_that_finds_nothing_cannot_be_verified(tmp_path):
+def test_a_model_that_finds_nothing_is_refused_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr("cascade_rcnn.export.export._write", lambda *_: pytest.fail("too late"))
     model = make("faster_rcnn_resnet18_fpn")
     model.roi_heads.heads[0].classifier.bias.data[0] = 50  # background everywhere
     save(model, tmp_path / "blind.safetensors")

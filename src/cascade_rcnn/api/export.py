@@ -6,6 +6,7 @@ from pathlib import Path
 from cascade_rcnn.api.notes import tell
 from cascade_rcnn.arguments import as_list, as_path, check_choice, converted
 from cascade_rcnn.data import check_images, load_annotations
+from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.load import check_only_of_files
 from cascade_rcnn.export.export import SUFFIX, Format, Report, Request, export
 from cascade_rcnn.models.checkpoint import read_config
@@ -25,6 +26,7 @@ def export_model(
     annotations: str | Path | None = None,
     annotation_images: str | Path | None = None,
     split: str | None = None,
+    bad_images: BadImages = "stop",
     calibration: int = 128,
     max_drop: float = 0.02,
 ) -> Report:
@@ -33,8 +35,8 @@ def export_model(
     `output` defaults to the checkpoint's name with the format's suffix; for Triton, it is a folder. A `dynamic` file
     accepts batches and images of any size; otherwise, it takes one image at a time, fitted into `size` (height and
     width in pixels; default: the model's short and long side). The exported file is compared with the checkpoint on
-    `images` (default: a photo and generated scenes). If `annotations` are given (with `annotation_images` and `split`
-    as in `load_annotations`), the AP of boxes, and of masks if there are any, is measured before and after. int8
+    `images` (default: a photo and generated scenes). If `annotations` are given (with `annotation_images`, `split` and
+    `bad_images` as in `evaluate`), the AP of boxes, and of masks if there are any, is measured before and after. int8
     requires them: it is calibrated on `calibration` of their images, and each AP may drop by at most `max_drop` (0 to
     1). Raises UserError, without writing a file, if the detections do not match or the AP drops further.
 
@@ -54,8 +56,12 @@ def export_model(
     validation = None
     if annotations is not None:
         config = read_config(checkpoint)
-        known = load_annotations(annotations, annotation_images, split, config.class_names, masks=config.has_masks)
-        validation = check_images(known)
+        known = load_annotations(
+            *(annotations, annotation_images, split, config.class_names),
+            masks=config.has_masks,
+            bad_images=bad_images,
+        )
+        validation = check_images(known, bad_images=bad_images, decode=bad_images == "skip")
         tell(validation.notes)
     request = Request(
         format=format,

@@ -19,6 +19,7 @@ def export(
     annotations: Path | None = None,
     annotation_images: Path | None = None,
     split: str | None = None,
+    bad_images: Literal["stop", "skip"] = "stop",
     calibration: int = 128,
     max_drop: float = 0.02,
 ) -> None:
@@ -35,6 +36,7 @@ def export(
         annotations: Ground truth to measure the AP on, before and after; int8 is calibrated on its images.
         annotation_images: Folder of the annotations' images, if they do not name it.
         split: The split of the annotations, for VOC and YOLO folders.
+        bad_images: What to do with unusable images of the annotations: report them and stop, or leave them out.
         calibration: Number of images to calibrate int8 on.
         max_drop: Maximum drop of box and mask AP (0 to 1) with int8.
     """
@@ -53,6 +55,7 @@ def export(
         annotations=annotations,
         annotation_images=annotation_images,
         split=split,
+        bad_images=bad_images,
         calibration=calibration,
         max_drop=max_drop,
     )

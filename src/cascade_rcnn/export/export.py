@@ -18,7 +18,7 @@ from cascade_rcnn.export import to_torch
 from cascade_rcnn.export.accuracy import average_precision, check_drop, measure
 from cascade_rcnn.export.graph import DetectionGraph, capture
 from cascade_rcnn.export.triton import config, model_file
-from cascade_rcnn.export.verify import TOLERANCES, Difference, verify
+from cascade_rcnn.export.verify import TOLERANCES, Difference, expect, verify
 from cascade_rcnn.extras import needs
 from cascade_rcnn.files import folder_aside
 from cascade_rcnn.images.decoding import decode_image
@@ -72,13 +72,14 @@ def export(checkpoint: Path, output: Path, request: Request) -> Report:
     )
     pictures = [decode_image(path) for path in request.images] or _default_pictures()
     truth, int8 = request.validation, request.precision == "int8"
-    before = measure(checkpoint, truth, "cpu", needed=int8)  # first, as the annotations may not fit
+    expected = expect(detector, description, pictures)  # before the work, as images may not fit
+    before = measure(checkpoint, truth, "cpu", needed=int8)
     triton = request.format == "triton"
     with _aside(output) as place:
         path = model_file(place) if triton else place
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(detector, description, request, path)
-        difference = verify(detector, Runtime(path, trust=True), pictures)
+        difference = verify(expected, Runtime(path, trust=True))
         if not int8:  # whose detections differ, and are judged by their AP
             difference.check(TOLERANCES[request.precision])
         ap, masks_ap = average_precision(before, measure(path, truth))

@@ -28,6 +28,7 @@ def quantize(path: Path, inputs: Iterable[tuple[np.ndarray, np.ndarray]], number
 
     nncf.set_log_level(logging.ERROR)
     model = onnx.load(path)
+    _constants_of_casts(model.graph)
     kept = [node.name for node in model.graph.node if not _in_a_layer(node)]
     dataset = nncf.Dataset(dict(zip(INPUTS, pair, strict=True)) for pair in inputs)
     with quiet():
@@ -41,6 +42,16 @@ def quantize(path: Path, inputs: Iterable[tuple[np.ndarray, np.ndarray]], number
         )
     onnx.helper.set_model_props(quantized, {p.key: p.value for p in model.metadata_props})
     onnx.save(quantized, output)
+
+
+def _constants_of_casts(graph: onnx.GraphProto) -> None:
+    """Turn weights that are cast, such as Swin's masks, into Constant nodes: nncf fails on casts of initializers."""
+    cast = {node.input[0] for node in graph.node if node.op_type == "Cast"}
+    for weight in [one for one in graph.initializer if one.name in cast]:
+        graph.initializer.remove(weight)
+        graph.node.insert(
+            0, onnx.helper.make_node("Constant", [], [weight.name], f"constant_{weight.name}", value=weight)
+        )
 
 
 def _in_a_layer(node: onnx.NodeProto) -> bool:

@@ -12,7 +12,7 @@ import torch
 from cascade_rcnn.boxes import iou
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.detector import Detector
-from cascade_rcnn.runtime import Runtime
+from cascade_rcnn.runtime import Description, Runtime
 from cascade_rcnn.runtime.runtime import prepare
 from cascade_rcnn.runtime.sessions import outputs
 from cascade_rcnn.text import count
@@ -82,20 +82,33 @@ class Difference:
             )
 
 
-def verify(detector: Detector, runtime: Runtime, pictures: list[np.ndarray]) -> Difference:
-    """Compare detector and export on each picture and, if the batch size is dynamic, on a batch of two."""
+class Expected(NamedTuple):
+    """What an export should detect."""
+
+    inputs: list[tuple[np.ndarray, np.ndarray]]  # batches: `images` and `sizes` of the graph
+    detections: list[ImageDetections]  # of the detector, for each image of all batches
+
+
+def expect(detector: Detector, description: Description, pictures: list[np.ndarray]) -> Expected:
+    """Detect in each picture and, if the batch size is dynamic, in a batch of two.
+
+    Raises UserError if the detector finds nothing, as there would be nothing to compare.
+    """
     batches = [[picture] for picture in pictures]
-    if runtime.description.size is None:
+    if description.size is None:
         batches.append(pictures[:2])
-    expected, found = [], []
-    for batch in batches:
-        images, sizes = prepare(batch, runtime.config.preprocess, runtime.description.size, runtime.description.divisor)
-        expected += _split(_eager(detector, images, sizes))
-        found += _split(runtime.run(images, sizes))
-    difference = compare(expected, found)
-    if difference.expected == 0:
+    config, settings = description.config.preprocess, (description.size, description.divisor)
+    inputs = [prepare(batch, config, *settings) for batch in batches]
+    found = [one for images, sizes in inputs for one in _split(_eager(detector, images, sizes))]
+    if not any(len(one.boxes) for one in found):
         raise UserError("the model detects nothing in the images to verify on; give --images with objects it knows")
-    return difference
+    return Expected(inputs, found)
+
+
+def verify(expected: Expected, runtime: Runtime) -> Difference:
+    """Compare an export with the detector, on the same images."""
+    found = [one for images, sizes in expected.inputs for one in _split(runtime.run(images, sizes))]
+    return compare(expected.detections, found)
 
 
 @torch.inference_mode()
