@@ -251,3 +251,23 @@ def test_a_report_that_fails_leaves_the_training_as_it_is(run, capsys, monkeypat
 def test_at_the_end_of_a_training(run, capsys):
     command._report(cascade_rcnn.TrainingResult(output=run, weights=run / "best.safetensors", metrics=None))
     assert capsys.readouterr().out.startswith(f"report: {run / 'report' / 'report.html'} (took ")
+
+
+@pytest.mark.usefixtures("quick", "without_detecting")
+def test_given_detections_in_skipped_images_are_left_out(run, masked, outlined, tmp_path):
+    found, folder = tmp_path / "found.json", shutil.copytree(run, tmp_path / "masked")
+    cascade_rcnn.save(masked, folder / "best.safetensors")
+    cascade_rcnn.evaluate(masked, outlined, workers=0, save_detections=found)
+    data = json.loads(outlined.read_text())
+    (broken := tmp_path / "broken.png").write_bytes(b"")
+    data["images"][1]["file_name"] = str(broken)
+    outlined.write_text(json.dumps(data))
+    rows = [{name: value for name, value in one.items() if name != "file_name"} for one in json.loads(found.read_text())]
+    found.write_text(json.dumps(rows))
+    asked = {"data": outlined, "detections": found, "bad_images": "skip", "workers": 0, "stage_images": 0}
+    made = cascade_rcnn.report(folder, **asked)
+    metrics = json.loads(made.numbers.read_text())["metrics"]
+    assert (metrics["images"], metrics["masks"]["images"]) == (3, 3)
+    found.write_text(json.dumps([*rows, rows[0] | {"image_id": 99}]))
+    with pytest.raises(UserError, match=r"found\.json: entry \d+ .*image id that is not in"):
+        cascade_rcnn.report(folder, **asked)

@@ -18,7 +18,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.evaluation import Metrics
 from cascade_rcnn.evaluation import save_detections as write
 from cascade_rcnn.evaluation.boundaries import check_installed
-from cascade_rcnn.evaluation.coco import check_detections, crowding_notes
+from cascade_rcnn.evaluation.coco import crowding_notes
 from cascade_rcnn.evaluation.detections import have_masks, load_detected
 from cascade_rcnn.evaluation.doubts import doubts
 from cascade_rcnn.evaluation.masks import evaluate_detected, unmeasured
@@ -166,7 +166,6 @@ def evaluate_detections(
     _tell(truth, max_detections)
     tell(unmeasured(truth) if masks else [])
     found = load_detected(detections, annotations)
-    check_detections(found.rows, annotations, detections)
     if save_detections is not None:
         write(save_detections, found.rows, annotations, found.masks)
     found = found.in_images(truth.image_ids.numpy())

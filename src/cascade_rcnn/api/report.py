@@ -5,7 +5,7 @@ from pathlib import Path
 from cascade_rcnn.api.models import Opened, open_model
 from cascade_rcnn.api.notes import tell
 from cascade_rcnn.arguments import as_path
-from cascade_rcnn.data import load_annotations
+from cascade_rcnn.data import Annotations, load_annotations
 from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.dataset import Dataset
 from cascade_rcnn.data.load import check_only_of_files
@@ -63,9 +63,11 @@ def report(
     folder = opened.folder / "report" if output is None else as_path("output", output)
     check_outputs(report_files(folder), (data, images, checkpoint, detections))
     model = open_model(checkpoint or opened.checkpoint, device=device, precision=precision)
-    dataset = _dataset(opened, model, data, images, split, bad_images)
+    dataset, every = _dataset(opened, model, data, images, split, bad_images)
     own = data is None and checkpoint is None
-    found = load_detected(detections, dataset.annotations) if detections is not None else None
+    found = None
+    if detections is not None:
+        found = load_detected(detections, every).in_images(dataset.annotations.image_ids.numpy())
     if found is None and own:
         found = _kept(opened, dataset)
     if found is None:
@@ -115,7 +117,7 @@ def compare(
     check_outputs(report_files(folder), (data, images))
     models = [open_model(run.checkpoint, device=device, precision=precision) for run in runs]
     first, second = (
-        _dataset(run, model, data, images, split, bad_images) for run, model in zip(runs, models, strict=True)
+        _dataset(run, model, data, images, split, bad_images)[0] for run, model in zip(runs, models, strict=True)
     )
     check_same_data(first.annotations, second.annotations)
     found = []
@@ -137,8 +139,11 @@ def _dataset(
     images: str | Path | None,
     split: str | None,
     bad_images: BadImages | None,
-) -> Dataset:
-    """Open the given data and print its notes, or open the run's validation data, whose notes the run has printed."""
+) -> tuple[Dataset, Annotations]:
+    """Open the given data and print its notes, or open the run's validation data, whose notes the run has printed.
+
+    Also returns its annotations together with those of unusable images, which are left out.
+    """
     check_only_of_files(data, images=images, split=split)
     settings = run.recipe.data if data is None else DataConfig()
     bad_images = bad_images or settings.bad_images
@@ -160,7 +165,8 @@ def _dataset(
         most = model.config.inference.max_detections
         notes = unmeasured(dataset.annotations) if model.config.has_masks else []
         tell([*dataset.annotations.notes, *crowding_notes(dataset.annotations, most=most), *notes])
-    return dataset
+    every = measured.declaring(model.config.categories) if isinstance(measured, Annotations) else dataset.annotations
+    return dataset, every
 
 
 def _kept(run: Run, dataset: Dataset) -> Detected | None:

@@ -21,7 +21,7 @@ from cascade_rcnn.data.annotations import Annotations
 from cascade_rcnn.data.coco_json import around, wrong_encoding
 from cascade_rcnn.data.segmentations import ABSENT, EMPTY, Segmentations, is_absent, problem
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.evaluation.coco import Array
+from cascade_rcnn.evaluation.coco import Array, check_detections
 from cascade_rcnn.evaluation.detected import COLUMNS, Detected
 from cascade_rcnn.files import replacing
 from cascade_rcnn.rle import RLE
@@ -89,10 +89,16 @@ def load_detections(path: str | Path, truth: Annotations | None = None) -> Array
 def load_detected(path: str | Path, truth: Annotations) -> Detected:
     """Read COCO results like `load_detections`, together with their masks if `truth` also has masks.
 
-    Entries without a `bbox` get the bounding box of their mask. Raises UserError for an entry whose mask is unusable,
-    or missing while other entries have one.
+    Entries without a `bbox` get the bounding box of their mask. Raises UserError for an entry that does not fit `truth`,
+    or whose mask is unusable, or missing while other entries have one.
     """
     path = as_path("detections", path)
+    found = _load_detected(path, truth)
+    check_detections(found.rows, truth, path)
+    return found
+
+
+def _load_detected(path: Path, truth: Annotations) -> Detected:
     if truth.segmentations is None:
         return Detected(load_detections(path, truth))
     results = _decode(path, read_utf8(path), list[_Mask])
