@@ -2,7 +2,7 @@
 
 import pytest
 
-from cascade_rcnn.commands.parameters import call
+from cascade_rcnn.commands.parameters import OnlyOn, call
 from cascade_rcnn.errors import UsageError
 from cascade_rcnn.recipes import Recipe
 
@@ -15,10 +15,13 @@ from cascade_rcnn.recipes import Recipe
         ("--no-fit-batch true", "--fit-batch or --no-fit-batch"),
         ("--fit_batch=1", "--fit-batch or --no-fit-batch"),
         ("--options.ensemble FALSE", "--options.ensemble or --options.no-ensemble"),
+        ("--agnostic-nms True", "--agnostic-nms"),
     ],
 )
 def test_a_flag_without_a_value_is_given_none(words, flags):
-    def command(recipe: Recipe, *, pictures: bool = True, fit_batch: bool = False) -> None:
+    def command(
+        recipe: Recipe, *, pictures: bool = True, fit_batch: bool = False, agnostic_nms: OnlyOn = False
+    ) -> None:
         raise AssertionError
 
     with pytest.raises(UsageError) as error:

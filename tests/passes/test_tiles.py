@@ -77,6 +77,20 @@ def test_a_piece_that_nothing_matches_is_dropped_and_a_small_object_in_a_large_o
     assert found["boxes"].tolist() == [[10, 10, 98, 90], [86, 40, 90, 60]]
     other = {**piece, "labels": box([2])}  # of another class
     assert len(join_tiles([left, other], tiles, (100, 180), 0.5)["boxes"]) == 2
+    assert join_tiles([left, other], tiles, (100, 180), 0.5, agnostic=True)["labels"].tolist() == [1]
+
+
+def test_halves_of_two_classes_are_one_object_if_nms_is_agnostic():
+    box, tiles = torch.tensor, torch.tensor([[0, 0, 100, 100], [80, 0, 180, 100]])
+    left = {"boxes": box([[40.0, 10.0, 100.0, 50.0]]), "scores": box([0.6]), "labels": box([1])}
+    right = {"boxes": box([[0.0, 10.0, 50.0, 50.0]]), "scores": box([0.9]), "labels": box([2])}
+    assert len(join_tiles([left, right], tiles, (100, 180), 0.5)["boxes"]) == 2
+    found = join_tiles([left, right], tiles, (100, 180), 0.5, agnostic=True)
+    assert {name: values.tolist() for name, values in found.items()} == {
+        "boxes": [[40, 10, 130, 50]],
+        "scores": [box(0.9).item()],
+        "labels": [2],
+    }
 
 
 def test_each_side_is_taken_from_a_tile_that_does_not_cut_it():

@@ -13,6 +13,7 @@ from cascade_rcnn.errors import UsageError, UserError
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Positional = tyro.conf.Positional
+OnlyOn: TypeAlias = tyro.conf.FlagCreatePairsOff[bool]  # a flag without --no-, where that would have no effect
 
 
 def _resume(words: list[str]) -> bool | Literal["auto"]:
@@ -63,11 +64,13 @@ def call(command: Callable[..., None], prog: str, arguments: Sequence[str], desc
     tyro.cli(command, prog=prog, description=description, args=list(arguments))
 
 
-def _switches(kind: Any, prefix: str = "--") -> Iterator[tuple[str, str]]:
+def _switches(kind: Any, prefix: str = "--") -> Iterator[tuple[str, ...]]:
     """Yield the flags without a value, on and off, of a command and of its recipe, whose fields are flags as well."""
-    for name, hint in get_type_hints(kind).items():
-        if hint is bool:
-            flag = name.replace("_", "-")
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        flag = name.replace("_", "-")
+        if hint == OnlyOn:
+            yield (f"{prefix}{flag}",)
+        elif hint is bool:
             yield f"{prefix}{flag}", f"{prefix}no-{flag}"
         elif is_dataclass(hint):
             yield from _switches(hint, prefix if inspect.isfunction(kind) else f"{prefix}{name}.")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from cascade_rcnn.commands.parameters import Positional, Precision, check_given, refuse, words
+from cascade_rcnn.commands.parameters import OnlyOn, Positional, Precision, check_given, refuse, words
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.extras import needs
 from cascade_rcnn.files import read_json
@@ -31,7 +31,7 @@ def predict(
     threshold: float | None = None,
     max_detections: int | None = None,
     nms: float | None = None,
-    agnostic_nms: bool = False,
+    agnostic_nms: OnlyOn = False,
     pictures: bool = True,
     format: Formats = (),  # noqa: A002
     annotations: Path | None = None,

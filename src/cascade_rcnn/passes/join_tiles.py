@@ -9,7 +9,9 @@
    box cannot stretch a reliable one. The joined score is the highest of the group.
 3. A box that is still cut, since it has no match in the neighbouring tile, is dropped as a fragment if another tile
    found a larger object of its class that contains most of it and has at least half of its score.
-4. NMS with the model's own threshold, class-wise unless the model's is agnostic, removes duplicates.
+4. Class-wise NMS with the model's own threshold removes duplicates.
+
+If the model's NMS is class-agnostic, all classes count as the same one, and the class is that of the highest score.
 
 N detections · T tiles · H, W size of the image
 """
@@ -34,18 +36,19 @@ def join_tiles(
 ) -> Found:
     """Join detections in the pixels of each tile to those of the image, of size (H, W); windows (T, 4), XYXY.
 
-    With `agnostic`, boxes of different classes suppress each other as well.
+    With `agnostic`, boxes of different classes can be the same object.
     """
     if len(parts) == 1:
         return parts[0]
     found, tile = _in_image(parts, windows, size)
     if len(tile) == 0:
         return found
+    found["kinds"] = torch.zeros_like(found["labels"]) if agnostic else found["labels"]  # an object has boxes of one
     groups = _groups(found, tile, windows.float())
     cut = _cut(found["boxes"], windows.float()[tile], size)
     joined, still_cut = _join(found, groups, cut)
     joined = rows(joined, ~_fragments(joined, still_cut, groups, tile))
-    return _without_duplicates(joined, nms_iou, agnostic)
+    return _without_duplicates(joined, nms_iou)
 
 
 def _in_image(parts: list[Found], windows: Tensor, size: tuple[int, int]) -> tuple[Found, Tensor]:
@@ -94,9 +97,9 @@ def _agreeing(found: Found, a: Tensor, b: Tensor, common: Tensor) -> list[tuple[
     """Return the rows of detections of two tiles that agree in their overlap, with their IoU times the lower score."""
     if len(a) == 0 or len(b) == 0:
         return []
-    boxes, scores, labels = (found[name] for name in ("boxes", "scores", "labels"))
+    boxes, scores, kinds = (found[name] for name in ("boxes", "scores", "kinds"))
     iou = box_ops.iou(_shared(boxes[a], common), _shared(boxes[b], common))
-    i, j = ((iou >= _SAME) & (labels[a][:, None] == labels[b])).nonzero().unbind(1)
+    i, j = ((iou >= _SAME) & (kinds[a][:, None] == kinds[b])).nonzero().unbind(1)
     agreement = iou[i, j] * torch.minimum(scores[a[i]], scores[b[j]])
     return list(zip(agreement.tolist(), a[i].tolist(), b[j].tolist(), strict=True))
 
@@ -112,7 +115,7 @@ def _join(found: Found, groups: list[list[int]], cut: Tensor) -> tuple[Found, Te
         best = torch.where(hidden, -1.0, scores[:, None]).argmax(dim=0)
         outermost = torch.cat([boxes[:, :2].amin(dim=0), boxes[:, 2:].amax(dim=0)])
         joined["boxes"][row] = torch.where(hidden.all(dim=0), outermost, boxes.gather(0, best[None])[0])
-        joined["scores"][row] = scores.max()
+        joined["scores"][row], joined["labels"][row] = scores.max(), found["labels"][members[scores.argmax()]]
         still_cut[row] = hidden.all(dim=0).any()
     if "masks" in joined:
         joined["masks"] = Masks.cat([found["masks"][members].merged() for members in reliable])
@@ -125,23 +128,23 @@ def _reliable(scores: Tensor, members: Tensor) -> Tensor:
 
 def _fragments(joined: Found, cut: Tensor, groups: list[list[int]], tile: Tensor) -> Tensor:
     """Return which detections are fragments of larger ones found in other tiles (rule 3)."""
-    boxes, scores, labels = (joined[name] for name in ("boxes", "scores", "labels"))
+    boxes, scores, kinds = (joined[name] for name in ("boxes", "scores", "kinds"))
     area = box_ops.area(boxes)
     tiles = [frozenset(tile[tile.new_tensor(members)].tolist()) for members in groups]
     fragment = torch.zeros_like(cut)
     for some in cut.nonzero()[:, 0].split(_CHUNK):
         inside = box_ops.intersection_over_area(boxes, boxes[some]).T >= _INSIDE
-        inside &= (labels[some][:, None] == labels) & (area[some][:, None] < area)
+        inside &= (kinds[some][:, None] == kinds) & (area[some][:, None] < area)
         inside &= _RELIABLE * scores[some][:, None] <= scores
         for row, whole in zip(some.tolist(), inside, strict=True):
             fragment[row] = any(tiles[k] - tiles[row] for k in whole.nonzero()[:, 0].tolist())
     return fragment
 
 
-def _without_duplicates(found: Found, nms_iou: float, agnostic: bool) -> Found:
-    """Apply NMS, class-wise unless it is agnostic, and sort by score (rule 4)."""
-    boxes, scores, labels = (found[name][None] for name in ("boxes", "scores", "labels"))
-    groups = torch.zeros_like(labels) if agnostic else labels
-    keep = keep_mask(boxes, scores, groups, torch.ones_like(scores, dtype=torch.bool), nms_iou)[0]
+def _without_duplicates(found: Found, nms_iou: float) -> Found:
+    """Apply NMS and sort by score (rule 4)."""
+    boxes, scores, kinds = (found[name][None] for name in ("boxes", "scores", "kinds"))
+    keep = keep_mask(boxes, scores, kinds, torch.ones_like(scores, dtype=torch.bool), nms_iou)[0]
     order = found["scores"].argsort(descending=True, stable=True)
+    del found["kinds"]
     return rows(found, order[keep[order]])
