@@ -262,7 +262,7 @@ def test_given_detections_in_skipped_images_are_left_out(run, masked, outlined, 
     (broken := tmp_path / "broken.png").write_bytes(b"")
     data["images"][1]["file_name"] = str(broken)
     outlined.write_text(json.dumps(data))
-    rows = [{name: value for name, value in one.items() if name != "file_name"} for one in json.loads(found.read_text())]
+    rows = [one | {"file_name": None} for one in json.loads(found.read_text())]
     found.write_text(json.dumps(rows))
     asked = {"data": outlined, "detections": found, "bad_images": "skip", "workers": 0, "stage_images": 0}
     made = cascade_rcnn.report(folder, **asked)

@@ -89,8 +89,8 @@ def load_detections(path: str | Path, truth: Annotations | None = None) -> Array
 def load_detected(path: str | Path, truth: Annotations) -> Detected:
     """Read COCO results like `load_detections`, together with their masks if `truth` also has masks.
 
-    Entries without a `bbox` get the bounding box of their mask. Raises UserError for an entry that does not fit `truth`,
-    or whose mask is unusable, or missing while other entries have one.
+    Entries without a `bbox` get the bounding box of their mask. Raises UserError for an entry that does not fit
+    `truth`, or whose mask is unusable, or missing while other entries have one.
     """
     path = as_path("detections", path)
     found = _load_detected(path, truth)

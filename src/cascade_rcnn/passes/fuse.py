@@ -2,9 +2,9 @@
 
 NMS over all views, class-wise unless the model's is agnostic, selects detections and their scores. Each box then
 becomes the mean of all boxes of its class with an IoU of at least 0.7 to it (or more, if NMS keeps such boxes apart),
-itself included, weighted by their scores (Gidaris and Komodakis, "Object detection via a multi-region and semantic segmentation-aware CNN model", 2015).
-On persons in COCO, this gives a higher AP than NMS alone, or than weighted boxes fusion, which is less precise at high
-IoU.
+itself included, weighted by their scores (Gidaris and Komodakis, "Object detection via a multi-region and semantic
+segmentation-aware CNN model", 2015). On persons in COCO, this gives a higher AP than NMS alone, or than weighted boxes
+fusion, which is less precise at high IoU.
 """
 
 import torch
