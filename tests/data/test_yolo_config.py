@@ -48,6 +48,7 @@ def test_a_number_of_classes_that_contradicts_their_names_is_mentioned(tmp_path)
 def test_classes_that_a_yaml_does_not_name(tmp_path):
     config = _config(tmp_path, "train: a\nnc: 2", "a")
     assert config.names == {0: "class_0", 1: "class_1"}
+    assert _config(tmp_path, "train: a\nnc: 2\nnames:").names == config.names
     assert config.notes == ("data.yaml names no classes, so they are called class_0 and so on; add their names",)
     (tmp_path / "classes.txt").write_text("x\ny\n")
     config = _config(tmp_path, "train: a\nnc: 2")

@@ -7,6 +7,7 @@ import random
 import pytest
 import torch
 
+from cascade_rcnn.config import InferenceConfig
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.passes.join_tiles import join_tiles
 from cascade_rcnn.passes.tiles import Tiled, windows
@@ -50,7 +51,7 @@ def same(found: dict, wanted: dict) -> None:
 def test_objects_across_borders_come_out_whole_with_their_masks(paint, seeing, overlap):
     image, detect = paint(200, 300, CROSSING), seeing(CROSSING, sure=True)
     (whole,) = detect([image])
-    (found,) = Tiled(detect, 96, overlap, 0.5)([image])
+    (found,) = Tiled(detect, 96, overlap, InferenceConfig())([image])
     same(found, whole)
     assert (found["scores"].diff() <= 0).all()
 
@@ -60,7 +61,7 @@ def test_objects_smaller_than_the_overlap_are_exactly_those_of_the_whole_image(p
     boxes = scattered(seed, 240, 300)
     image, detect = paint(240, 300, boxes), seeing(boxes)
     (whole,) = detect([image])
-    (found,) = Tiled(detect, 128, 0.5, 0.5)([image])
+    (found,) = Tiled(detect, 128, 0.5, InferenceConfig())([image])
     same(found, whole)
 
 
@@ -70,22 +71,22 @@ def test_a_piece_that_nothing_matches_is_dropped_and_a_small_object_in_a_large_o
     left = {"boxes": box([[10.0, 10.0, 98.0, 90.0]]), "scores": box([0.9]), **label}  # complete, with 18 px of overlap
     piece = {"boxes": box([[0.0, 40.0, 4.0, 60.0]]), "scores": box([0.8]), **label}  # at 80..84, half of what is there
     tiles = box([[0, 0, 100, 100], [80, 0, 180, 100]])
-    found = join_tiles([left, piece], tiles, (100, 180), 0.5)
+    found = join_tiles([left, piece], tiles, (100, 180), InferenceConfig())
     assert found["boxes"].tolist() == [[10, 10, 98, 90]]
     inner = {"boxes": box([[6.0, 40.0, 10.0, 60.0]]), "scores": box([0.8]), **label}  # nothing cuts it
-    found = join_tiles([left, inner], tiles, (100, 180), 0.5)
+    found = join_tiles([left, inner], tiles, (100, 180), InferenceConfig())
     assert found["boxes"].tolist() == [[10, 10, 98, 90], [86, 40, 90, 60]]
     other = {**piece, "labels": box([2])}  # of another class
-    assert len(join_tiles([left, other], tiles, (100, 180), 0.5)["boxes"]) == 2
-    assert join_tiles([left, other], tiles, (100, 180), 0.5, agnostic=True)["labels"].tolist() == [1]
+    assert len(join_tiles([left, other], tiles, (100, 180), InferenceConfig())["boxes"]) == 2
+    assert join_tiles([left, other], tiles, (100, 180), InferenceConfig(agnostic_nms=True))["labels"].tolist() == [1]
 
 
 def test_halves_of_two_classes_are_one_object_if_nms_is_agnostic():
     box, tiles = torch.tensor, torch.tensor([[0, 0, 100, 100], [80, 0, 180, 100]])
     left = {"boxes": box([[40.0, 10.0, 100.0, 50.0]]), "scores": box([0.6]), "labels": box([1])}
     right = {"boxes": box([[0.0, 10.0, 50.0, 50.0]]), "scores": box([0.9]), "labels": box([2])}
-    assert len(join_tiles([left, right], tiles, (100, 180), 0.5)["boxes"]) == 2
-    found = join_tiles([left, right], tiles, (100, 180), 0.5, agnostic=True)
+    assert len(join_tiles([left, right], tiles, (100, 180), InferenceConfig())["boxes"]) == 2
+    found = join_tiles([left, right], tiles, (100, 180), InferenceConfig(agnostic_nms=True))
     assert {name: values.tolist() for name, values in found.items()} == {
         "boxes": [[40, 10, 130, 50]],
         "scores": [box(0.9).item()],
@@ -97,7 +98,7 @@ def test_each_side_is_taken_from_a_tile_that_does_not_cut_it():
     box = torch.tensor
     left = {"boxes": box([[60.0, 11.0, 100.0, 50.0]]), "scores": box([0.6]), "labels": box([1])}
     right = {"boxes": box([[0.0, 10.0, 70.0, 52.0]]), "scores": box([0.7]), "labels": box([1])}
-    found = join_tiles([left, right], box([[0, 0, 100, 100], [80, 0, 180, 100]]), (100, 180), 0.5)
+    found = join_tiles([left, right], box([[0, 0, 100, 100], [80, 0, 180, 100]]), (100, 180), InferenceConfig())
     assert found["boxes"].tolist() == [[60, 10, 150, 52]]
     assert found["scores"].tolist() == [pytest.approx(0.7)]
 
@@ -106,7 +107,7 @@ def test_a_guess_does_not_stretch_a_sure_box():
     box = torch.tensor
     left = {"boxes": box([[60.0, 10.0, 100.0, 50.0]]), "scores": box([0.9]), "labels": box([1])}
     guess = {"boxes": box([[0.0, 10.0, 95.0, 50.0]]), "scores": box([0.1]), "labels": box([1])}
-    found = join_tiles([left, guess], box([[0, 0, 100, 100], [80, 0, 180, 100]]), (100, 180), 0.5)
+    found = join_tiles([left, guess], box([[0, 0, 100, 100], [80, 0, 180, 100]]), (100, 180), InferenceConfig())
     assert found["boxes"].tolist() == [[60, 10, 100, 50]]
 
 
@@ -120,7 +121,7 @@ def test_windows_cover_the_image_alike_and_overlap_enough():
 
 def test_as_many_tiles_at_once_as_images_and_small_images_whole(paint, seeing):
     detect = seeing([])
-    found = Tiled(detect, 64, 0.0, 0.5)([paint(64, 128, []), paint(20, 30, [])])
+    found = Tiled(detect, 64, 0.0, InferenceConfig())([paint(64, 128, []), paint(20, 30, [])])
     assert detect.shapes == [(3, 64, 64), (3, 64, 64), (3, 20, 30)]
     assert [len(one["boxes"]) for one in found] == [0, 0]
 
@@ -137,4 +138,4 @@ def test_as_many_tiles_at_once_as_images_and_small_images_whole(paint, seeing):
 )
 def test_mistakes(seeing, side, overlap, message):
     with pytest.raises(UserError, match=message):
-        Tiled(seeing([]), side, overlap, 0.5)
+        Tiled(seeing([]), side, overlap, InferenceConfig())

@@ -70,9 +70,11 @@ def save_detectron2(model: Detector | str | Path, path: str | Path) -> None:
     detector = model if isinstance(model, Detector) else load(model)
     state = interop.to_detectron2(detector)
     text, notes = interop.config_for(detector.config, state)
-    with nullcontext() if text is None else replacing(config) as aside:  # appears once the weights are written
-        if aside is not None:
-            aside.write_text(text or "", encoding="utf-8")
-            notes = [f"its config is {config}; use cfg.merge_from_file", *notes]
+    if text is None:
         save_state(path, {"model": state})
+    else:
+        with replacing(config) as aside:  # it appears once the weights are written
+            aside.write_text(text, encoding="utf-8")
+            save_state(path, {"model": state})
+        notes = [f"its config is {config}; use cfg.merge_from_file", *notes]
     tell(notes)

@@ -147,8 +147,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _classes(path: Path, config: Mapping[str, Any]) -> tuple[Mapping[int, str], tuple[str, ...]]:
     """Return the names of the classes, by default those in classes.txt or ultralytics' for their number, with notes."""
     number = config.get("nc")
-    if "names" in config:
-        names = _names(path, config["names"])
+    if given := config.get("names"):
+        names = _names(path, given)
         return names, _other_number("nc", number, names)
     names, notes = class_names(path.parent)
     if names is not None:

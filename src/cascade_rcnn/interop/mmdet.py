@@ -115,7 +115,7 @@ def to_config(skeleton: ModelConfig, settings: Settings | None) -> ModelConfig:
         inference=InferenceConfig(
             score_threshold=get("model.test_cfg.rcnn.score_thr", 0.05),
             nms_iou=get("model.test_cfg.rcnn.nms.iou_threshold", get("model.test_cfg.rcnn.nms.iou_thr", 0.5)),
-            agnostic_nms=get("model.test_cfg.rcnn.nms.class_agnostic", False),
+            agnostic_nms=bool(get("model.test_cfg.rcnn.nms.class_agnostic", False)),
             max_detections=get("model.test_cfg.rcnn.max_per_img", 100),
         ),
     )

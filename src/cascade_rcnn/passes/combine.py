@@ -36,16 +36,15 @@ def with_options(detect: Detect, config: ModelConfig, **options: Unpack[PredictO
 
     Raises UserError for an unknown option or value.
     """
-    inference = config.inference
     views, scales, classes = (as_list(name, options.get(name)) for name in ("tta", "tta_scales", "classes"))
     for view in views:
         check_choice("tta", view, ["flip"])
     flip = bool(views)
     if flip or scales:
-        detect = Augmented(detect, flip, scales, inference.nms_iou, inference.max_detections, inference.agnostic_nms)
+        detect = Augmented(detect, flip, scales, config.inference)
     side, overlap = options.get("tiles"), options.get("overlap", OVERLAP)
     if side is not None:
-        detect = Tiled(detect, side, overlap, inference.nms_iou, inference.agnostic_nms)
+        detect = Tiled(detect, side, overlap, config.inference)
     elif overlap != OVERLAP:
         raise UserError("overlap is that of tiles; give tiles, or omit it")
     thresholds = options.get("thresholds", {})

@@ -10,26 +10,28 @@ fusion, which is less precise at high IoU.
 import torch
 
 from cascade_rcnn import boxes as box_ops
+from cascade_rcnn.config import InferenceConfig
 from cascade_rcnn.nms import keep_mask
 from cascade_rcnn.passes.interface import Found, join, rows
 
 _VOTES = 0.7
 
 
-def fuse(views: list[Found], nms_iou: float, max_detections: int, agnostic: bool = False) -> Found:
+def fuse(views: list[Found], config: InferenceConfig) -> Found:
     """Fuse detections from several views, in pixels of the image; return up to `max_detections`, sorted by score.
 
-    With `agnostic`, boxes of different classes suppress each other as well. Other fields of a detection, such as its
-    mask, come from the view in which it was found.
+    Other fields of a detection, such as its mask, come from the view in which it was found.
     """
     if len(views) == 1:
         return views[0]
     found = join(views)
     boxes, scores, labels = (found[name] for name in ("boxes", "scores", "labels"))
-    groups = torch.zeros_like(labels) if agnostic else labels
-    keep = keep_mask(boxes[None], scores[None], groups[None], torch.ones_like(scores, dtype=torch.bool)[None], nms_iou)
+    groups = torch.zeros_like(labels) if config.agnostic_nms else labels
+    valid = torch.ones_like(scores, dtype=torch.bool)
+    (keep,) = keep_mask(boxes[None], scores[None], groups[None], valid[None], config.nms_iou)
     order = scores.argsort(descending=True, stable=True)
-    fused = rows(found, order[keep[0][order]][:max_detections])
-    close = box_ops.iou(fused["boxes"], boxes) >= max(_VOTES, nms_iou)  # boxes that NMS keeps apart are other objects
+    fused = rows(found, order[keep[order]][: config.max_detections])
+    # Boxes that NMS keeps apart are other objects.
+    close = box_ops.iou(fused["boxes"], boxes) >= max(_VOTES, config.nms_iou)
     votes = scores * close * (fused["labels"][:, None] == labels)
     return {**fused, "boxes": votes @ boxes / votes.sum(dim=1, keepdim=True)}

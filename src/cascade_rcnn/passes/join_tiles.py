@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from cascade_rcnn import boxes as box_ops
+from cascade_rcnn.config import InferenceConfig
 from cascade_rcnn.masks import Masks
 from cascade_rcnn.nms import keep_mask
 from cascade_rcnn.passes.interface import Found, join, rows
@@ -31,24 +32,20 @@ _RELIABLE = 0.5  # fraction of the best score
 _CHUNK = 256  # boxes compared with all others at once
 
 
-def join_tiles(
-    parts: list[Found], windows: Tensor, size: tuple[int, int], nms_iou: float, agnostic: bool = False
-) -> Found:
-    """Join detections in the pixels of each tile to those of the image, of size (H, W); windows (T, 4), XYXY.
-
-    With `agnostic`, boxes of different classes can be the same object.
-    """
+def join_tiles(parts: list[Found], windows: Tensor, size: tuple[int, int], config: InferenceConfig) -> Found:
+    """Join detections in the pixels of each tile to those of the image, of size (H, W); windows (T, 4), XYXY."""
     if len(parts) == 1:
         return parts[0]
     found, tile = _in_image(parts, windows, size)
     if len(tile) == 0:
         return found
-    found["kinds"] = torch.zeros_like(found["labels"]) if agnostic else found["labels"]  # an object has boxes of one
+    labels = found["labels"]
+    found["kinds"] = torch.zeros_like(labels) if config.agnostic_nms else labels  # all boxes of an object have the same
     groups = _groups(found, tile, windows.float())
     cut = _cut(found["boxes"], windows.float()[tile], size)
     joined, still_cut = _join(found, groups, cut)
     joined = rows(joined, ~_fragments(joined, still_cut, groups, tile))
-    return _without_duplicates(joined, nms_iou)
+    return _without_duplicates(joined, config.nms_iou)
 
 
 def _in_image(parts: list[Found], windows: Tensor, size: tuple[int, int]) -> tuple[Found, Tensor]:

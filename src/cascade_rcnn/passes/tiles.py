@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from cascade_rcnn.arguments import check_number
+from cascade_rcnn.config import InferenceConfig
 from cascade_rcnn.passes.interface import Detect, Found
 from cascade_rcnn.passes.join_tiles import join_tiles
 
@@ -19,13 +20,14 @@ class Tiled:
     """A detector that processes square tiles of `side` pixels, overlapping by at least the fraction `overlap`.
 
     All tiles of an image have the same size, so that the model resizes them alike; they overlap by more if necessary.
-    An image that fits into one tile is not divided. Raises UserError for a side or overlap out of range.
+    An image that fits into one tile is not divided. `config` is that of the detector. Raises UserError for a side or
+    overlap out of range.
     """
 
-    def __init__(self, detect: Detect, side: int, overlap: float, nms_iou: float, agnostic: bool = False) -> None:
+    def __init__(self, detect: Detect, side: int, overlap: float, config: InferenceConfig) -> None:
         check_number("tiles", side, LEAST, whole=True)
         check_number("overlap", overlap, 0, _MOST_OVERLAP)
-        self.detect, self.side, self.overlap, self.nms_iou, self.agnostic = detect, side, overlap, nms_iou, agnostic
+        self.detect, self.side, self.overlap, self.config = detect, side, overlap, config
 
     def __call__(self, images: list[Tensor], scale: float = 1.0) -> list[Found]:
         """Detect in the tiles of all images, in batches of as many tiles as there are images."""
@@ -37,9 +39,8 @@ class Tiled:
             tiles = [images[k][:, y1:y2, x1:x2] for k, (x1, y1, x2, y2) in batch]
             for (k, _), found in zip(batch, self.detect(tiles, scale), strict=True):
                 parts[k].append(found)
-        nms = (self.nms_iou, self.agnostic)
         return [
-            join_tiles(found, torch.tensor(there, device="cpu"), (image.shape[-2], image.shape[-1]), *nms)
+            join_tiles(found, torch.tensor(there, device="cpu"), (image.shape[-2], image.shape[-1]), self.config)
             for found, there, image in zip(parts, places, images, strict=True)
         ]
 
