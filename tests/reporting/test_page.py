@@ -123,6 +123,7 @@ def test_nothing_found_or_nothing_there(scene, truth, found):
     parsed = Page(page.page(analysis, {}))
     parsed.pictures()
     assert not re.search(r"\bnan\b", parsed.text)
+    assert ("no objects are annotated" in parsed.text) == (not truth)
     assert "NaN" not in json.dumps(analysis.to_dict())
 
 

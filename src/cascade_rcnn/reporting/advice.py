@@ -221,8 +221,9 @@ def _labels(analysis: Analysis) -> Iterator[Advice]:
         number -= never
     if number < 0.03 * objects:
         return
+    annotated = count(int(analysis.evidence.pairs.matches.truth.sum()), "annotated object")
     text = (
-        f"The annotations may be wrong in {number} places; {objects} objects are annotated. The report shows the most "
+        f"The annotations may be wrong in {count(number, 'place')}, with {annotated} in all. The report shows the most "
         "suspicious ones, and report.json lists all. Fixing them improves both training and evaluation."
     )
     yield Advice("Check the annotations", text, min(0.1, number / objects / 2))

@@ -59,6 +59,8 @@ def page(analysis: Analysis, facts: Mapping[str, str]) -> str:
 
 def _answer(analysis: Analysis) -> str:
     """Name the type of error that costs the most AP, at IoU 0.5 and 0.75 together."""
+    if not analysis.evidence.pairs.matches.truth.any():
+        return "no objects are annotated"
     costs = {name: sum(split.cost[name] for split in analysis.splits) for name in analysis.splits[0].cost}
     worst = max(costs, key=lambda name: costs[name])
     return _ANSWERS[worst] if costs[worst] > 0.01 else "nothing stands out"
