@@ -26,8 +26,10 @@ class Comparison(NamedTuple):
     @property
     def masks(self) -> tuple[Metrics, Metrics] | None:
         """The mask metrics of both; None if they are not measured."""
-        both = [one.metrics.masks for one in (self.a, self.b) if one.masks is not None]
-        return (both[0], both[1]) if len(both) == 2 and both[0] is not None and both[1] is not None else None
+        if self.a.masks is None or self.b.masks is None:  # not to compute metrics for nothing
+            return None
+        a, b = self.a.metrics.masks, self.b.metrics.masks
+        return None if a is None or b is None else (a, b)
 
     @property
     def gains(self) -> np.ndarray:

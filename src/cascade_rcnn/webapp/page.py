@@ -41,7 +41,7 @@ def build_page(models: Sequence[Named], film: Film) -> Any:
     most = max(one.stages for one in models)
     scratch = tempfile.TemporaryDirectory(prefix="cascade-rcnn-")  # a folder for each session; gradio serves copies
     with gr.Blocks(title="Cascade R-CNN", analytics_enabled=False, delete_cache=(600, 3600)) as page:
-        gr.Markdown(_ABOUT + _MASKS * any(one.model.config.has_masks for one in models))
+        gr.Markdown(_ABOUT + _MASKS if any(one.model.config.has_masks for one in models) else _ABOUT)
         looked = gr.State(Looked(traces=[[] for _ in models]), delete_callback=_remove)
         with gr.Row():
             files = gr.File(label="Images or a video", file_count="multiple", elem_id="upload", height=150)

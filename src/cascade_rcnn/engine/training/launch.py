@@ -85,7 +85,7 @@ def _connect(fabric: Fabric) -> None:
         if not is_lost_contact(error):
             raise
         advice = "check the address, and that all machines can reach each other"
-        if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0":  # pytorch issue 135712
+        if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0":  # see pytorch/pytorch#135712
             advice = "start torchrun with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in its environment, or it cannot restart"
         raise UserError(f"the processes of this training run cannot connect ({reason(error)}); {advice}") from None
 
