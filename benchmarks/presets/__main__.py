@@ -31,13 +31,15 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=800, help="number seen by each run")
     parser.add_argument("--optimizer", choices=("sgd", "adamw"), default="sgd")
     parser.add_argument("--rate", type=float, default=0.02, help="learning rate")
+    parser.add_argument("--warmup", type=int, default=30, help="number of updates until this rate is reached")
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16", help="of training and detection")
     parser.add_argument("--seeds", type=int, default=1, help="of the presets")
     parser.add_argument("--switched-seeds", type=int, default=1, help="of the single differences")
     parser.add_argument("--page", type=Path, help="folder to write presets.md and presets.json to")
     given = parser.parse_args()
-    keep_settings(given.output, {"images": given.images, "precision": given.precision})
-    optimizer = optimizer_config(given.optimizer, given.rate)
+    settings = {"images": given.images, "precision": given.precision, "warmup": given.warmup}
+    keep_settings(given.output, settings)
+    optimizer = optimizer_config(given.optimizer, given.rate, given.warmup)
     for name, contender, seed in planned(given.sets, given.seeds, given.switched_seeds):
         identity = key(name, contender, given.optimizer, given.rate, seed)
         if not (given.output / f"{identity}.json").is_file():

@@ -18,7 +18,7 @@ from cascade_rcnn.files import write_json
 from cascade_rcnn.models.build import build
 from cascade_rcnn.models.detector import Detector
 
-BATCH, WARMUP = 2, 30
+BATCH = 2
 MODEL_FILE = "model.safetensors"  # in the folder of a finished run
 METRICS = ("ap", "ap50", "ap75", "ap90")
 
@@ -44,12 +44,12 @@ def _starter() -> dict[str, torch.Tensor]:
     return {name: value for name, value in weights.items() if name.startswith(("backbone.", "pyramid."))}
 
 
-def optimizer_config(name: str, rate: float) -> OptimizerConfig:
-    """Return SGD with a learning rate, or AdamW as in the recipe `quickstart`; a cosine schedule after a warm-up."""
+def optimizer_config(name: str, rate: float, warmup: int) -> OptimizerConfig:
+    """Return SGD, or AdamW as in the recipe `quickstart`, with a cosine schedule after `warmup` updates."""
     if name == "adamw":
         config = find_recipe("quickstart").optimizer
-        return replace(config, lr=rate, lr_batch=BATCH, warmup_steps=WARMUP)
-    return OptimizerConfig(name="sgd", lr=rate, lr_batch=BATCH, warmup_steps=WARMUP, schedule="cosine")
+        return replace(config, lr=rate, lr_batch=BATCH, warmup_steps=warmup)
+    return OptimizerConfig(name="sgd", lr=rate, lr_batch=BATCH, warmup_steps=warmup, schedule="cosine")
 
 
 def run(

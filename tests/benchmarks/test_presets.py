@@ -86,8 +86,8 @@ def test_sets_weigh_the_same_in_a_mean_difference():
 
 
 def test_both_optimizers_warm_up_and_decay_alike():
-    sgd, adamw = optimizer_config("sgd", 0.02), optimizer_config("adamw", 4e-4)
-    assert (sgd.name, sgd.lr, adamw.name, adamw.lr) == ("sgd", 0.02, "adamw", 4e-4)
+    sgd, adamw = optimizer_config("sgd", 0.02, 30), optimizer_config("adamw", 4e-4, 30)
+    assert (sgd.name, sgd.lr, adamw.name, adamw.lr, sgd.warmup_steps) == ("sgd", 0.02, "adamw", 4e-4, 30)
     for field in ("lr_batch", "warmup_steps", "warmup_factor", "schedule"):
         assert getattr(sgd, field) == getattr(adamw, field)
 
