@@ -11,7 +11,7 @@ from cascade_rcnn_study import curves, plots
 from cascade_rcnn_study.architectures import architectures
 from cascade_rcnn_study.curves import Panel
 from cascade_rcnn_study.diagrams import plot_architectures
-from cascade_rcnn_study.pictures import SHOWN, plot_outputs
+from cascade_rcnn_study.pictures import SHOWN, decode, plot_outputs
 from cascade_rcnn_study.run_files import damaged
 from cascade_rcnn_study.study_folder import RunFolder, StudyFolder
 
@@ -119,6 +119,10 @@ def _outputs(run: RunFolder) -> list[dict[str, Any]] | None:
     for output in outputs or ():
         if len({len(output[name]) for name in ("boxes", "scores", "ious")}) > 1:
             raise damaged(run.path / "outputs.json", "boxes, scores and ious differ in number")
+        try:
+            decode(output["picture"])
+        except (UserError, ValueError):
+            raise damaged(run.path / "outputs.json", f"the picture of {output['image']} is not an image") from None
     return outputs
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import PIL.Image
 
+from cascade_rcnn.images.decoding import open_image
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -20,6 +22,13 @@ _INCHES = 3.4  # of a picture's width
 def colour(iou: float) -> str:
     """Return the colour of a box with this IoU."""
     return next(colour for least, colour, _ in QUALITIES if iou >= least)
+
+
+def decode(picture: str) -> PIL.Image.Image:
+    """Decode the picture of an output. Raises UserError or ValueError for a damaged one."""
+    with open_image(io.BytesIO(base64.b64decode(picture.partition(",")[2]))) as image:
+        image.load()
+        return image
 
 
 def plot_outputs(panels: Mapping[str, Sequence[Mapping[str, Any]]]) -> "Figure":
@@ -46,8 +55,7 @@ def plot_outputs(panels: Mapping[str, Sequence[Mapping[str, Any]]]) -> "Figure":
 
 def _draw(axis: "Axes", output: Mapping[str, Any]) -> None:
     width, height = output["size"]
-    with PIL.Image.open(io.BytesIO(base64.b64decode(output["picture"].partition(",")[2]))) as picture:
-        axis.imshow(picture, extent=(0, width, height, 0))
+    axis.imshow(decode(output["picture"]), extent=(0, width, height, 0))
     axis.set_axis_off()
     for box in output["truth"]:
         _box(axis, box, _TRUTH, linestyle=":")

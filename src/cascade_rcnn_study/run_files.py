@@ -1,7 +1,7 @@
 """Read the files of runs, which may have been copied only in part, edited, or written by another version."""
 
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypeAlias, TypedDict
 
 import msgspec
 
@@ -44,11 +44,14 @@ class Speed(TypedDict):
     test_seconds_per_image: float
 
 
+_Pixels: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+
+
 class Output(TypedDict):
     """An image in outputs.json."""
 
     image: str
-    size: tuple[int, int]
+    size: tuple[_Pixels, _Pixels]
     picture: str
     truth: list[tuple[float, float, float, float]]
     boxes: list[tuple[float, float, float, float]]

@@ -11,13 +11,16 @@ OUTPUT/runs/NAME-seedS/
 The runs of several machines are combined by copying their folders into one `runs` folder.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from cascade_rcnn.engine.training.state import holds_state
 from cascade_rcnn.evaluation import Metrics
 from cascade_rcnn.evaluation.matches import Matches
+from cascade_rcnn.evaluation.metrics import IOU_THRESHOLDS
 from cascade_rcnn.files import write_json
 from cascade_rcnn_study.match_files import read_matches
 from cascade_rcnn_study.run_files import Localization, Output, Samples, Speed, damaged, read_file
@@ -88,9 +91,15 @@ class RunFolder:
         if not path.is_file():
             return None
         try:
-            return Metrics.from_dict(read_file(path))
+            metrics = Metrics.from_dict(read_file(path))
+            msgspec.convert(asdict(metrics), Metrics)  # a dataclass does not check its types
         except (KeyError, TypeError, AttributeError):
             raise damaged(path, "not the metrics of a setting") from None
+        except msgspec.ValidationError as error:
+            raise damaged(path, str(error)) from None
+        if len(metrics.precision_by_iou) != len(IOU_THRESHOLDS):
+            raise damaged(path, f"precision_by_iou has {len(metrics.precision_by_iou)} values")
+        return metrics
 
     def write_metrics(self, setting: str, metrics: Metrics) -> None:
         """Write the COCO metrics of a setting."""

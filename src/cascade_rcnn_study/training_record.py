@@ -13,11 +13,11 @@ from cascade_rcnn.data import Annotations
 from cascade_rcnn.engine.training.fingerprint import digest, masks_mark
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import read_json
-from cascade_rcnn.models.architectures import has_masks
+from cascade_rcnn.models.architectures import has_masks, sibling
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.recipes import Recipe, flattened
 from cascade_rcnn.recipes.files import read_recipe
-from cascade_rcnn_study.run_files import Training, read_file
+from cascade_rcnn_study.run_files import Training, damaged, read_file
 from cascade_rcnn_study.study_folder import RECORD, RunFolder, StudyFolder
 from cascade_rcnn_study.variants import Variant
 
@@ -57,6 +57,10 @@ def read_records(folder: StudyFolder) -> list[Record]:
             raise UserError(
                 f"{run.path}: contains the run {record['name']}-seed{record['seed']}; rename the folder back"
             )
+        try:
+            sibling(record["settings"]["model"], "faster_rcnn")
+        except UserError as error:
+            raise damaged(run.path / RECORD, str(error)) from None
         records.append(record | {"settings": _current(record["settings"])})
     return records
 

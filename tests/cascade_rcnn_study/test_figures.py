@@ -7,6 +7,7 @@ import pytest
 
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.files import read_json, write_json
+from cascade_rcnn.pages import data_uri
 from cascade_rcnn_study.artifacts import ARTIFACTS
 from cascade_rcnn_study.figures import FIGURES, figure, write
 from cascade_rcnn_study.plots import plot_scatter
@@ -51,9 +52,18 @@ OUTPUT = {"image": "a.png", "size": [8, 8], "picture": "", "truth": [], "boxes":
 
 def test_outputs_that_were_edited_are_refused(tmp_path):
     folder = StudyFolder(tmp_path)
-    for name, outputs in (("baseline", [OUTPUT]), ("baseline-70", [OUTPUT | {"image": "b.png"}])):
+    for name in ("baseline", "baseline-70"):
         write_json(folder.run(name, 0).path / "training.json", {})
-        folder.run(name, 0).write("outputs.json", outputs)
+    folder.run("baseline", 0).write("outputs.json", [OUTPUT])
+    with pytest.raises(UserError, match=r"baseline-seed0/outputs\.json: .*the picture of a\.png is not an image"):
+        figure(folder, "figure1ab")
+    picture = data_uri(np.zeros((8, 8, 3), np.uint8))
+    cut_off = OUTPUT | {"picture": picture[:-60]}
+    folder.run("baseline", 0).write("outputs.json", [cut_off])
+    with pytest.raises(UserError, match="is not an image"):
+        figure(folder, "figure1ab")
+    for name, image in (("baseline", "a.png"), ("baseline-70", "b.png")):
+        folder.run(name, 0).write("outputs.json", [OUTPUT | {"image": image, "picture": picture}])
     with pytest.raises(UserError, match=r"baseline-70-seed\*/outputs\.json are of different images; delete these"):
         figure(folder, "figure1ab")
     folder.run("baseline", 0).write("outputs.json", [OUTPUT | {"scores": [0.5]}])

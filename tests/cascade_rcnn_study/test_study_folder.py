@@ -65,3 +65,19 @@ def test_a_damaged_file_is_named_with_what_to_do(file, content, tmp_path):
     with pytest.raises(UserError, match=r"copy it again, or delete it and rerun the study") as error:
         run.metrics("default") if "metrics" in file else run.read(file)
     assert str(error.value).startswith(f"{path}: not readable (")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("ap", "0.5", r"Expected `float`, got `str` - at `\$\.ap`"),
+        ("ap_small", {}, r"got `object` - at `\$\.ap_small`"),
+        ("precision_by_iou", [0.5], "precision_by_iou has 1 values"),
+    ],
+)
+def test_metrics_are_numbers(name, value, said, finished, tmp_path):
+    values = StudyFolder(finished).run("baseline", 0).metrics("default").to_dict()
+    run = StudyFolder(tmp_path).run("baseline", 0)
+    write_json(run.path / "metrics" / "default.json", values | {name: value})
+    with pytest.raises(UserError, match=rf"baseline-seed0/metrics/default\.json: not readable \(.*{said}"):
+        run.metrics("default")

@@ -104,6 +104,14 @@ def test_records_of_models_with_masks_identify_them(base, tmp_path):
     assert ids[0] == ids[1] != ids[2]
 
 
+def test_a_record_of_an_unknown_model_is_named(finished, tmp_path):
+    record = StudyFolder(finished).run("baseline", 0).read("training.json")
+    run = StudyFolder(tmp_path).run("baseline", 0)
+    run.write("training.json", record | {"settings": record["settings"] | {"model": "later"}})
+    with pytest.raises(UserError, match=r"baseline-seed0/training\.json: not readable \(there is no model 'later'"):
+        read_records(StudyFolder(tmp_path))
+
+
 def test_records_are_those_of_their_folders(finished, tmp_path):
     folder = StudyFolder(tmp_path)
     record = StudyFolder(finished).run("baseline", 0).read("training.json")
