@@ -33,7 +33,18 @@ def test_mistakes_are_one_line(monkeypatch, tmp_path):
         with pytest.raises(UserError, match=f"port is {port}; give 1 to 65535"):
             app("starter", port=port)
     with pytest.raises(UserError, match="do not provide the boxes"):
-        app(tmp_path / "model.onnx")
+        app(tmp_path / "model.onnx", port=free_port())
+
+
+def test_an_address_that_cannot_be_used_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", object())
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=rf":{port} \(Address already in use\); choose another --port"):
+            app("missing", port=port)
+    for host in ("192.0.2.1", "300.1.2.3", "a..b"):  # of another machine, and none at all
+        with pytest.raises(UserError, match=rf"^cannot serve on {host}:7860 \(.*\); choose another --host$"):
+            app("missing", host=host)
 
 
 @pytest.mark.slow

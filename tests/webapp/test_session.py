@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import PIL.ImageColor
 import torch
 
 from cascade_rcnn.data.segmentations import decoded
 from cascade_rcnn.masks import Masks
 from cascade_rcnn.models.trace import Trace
-from cascade_rcnn.webapp.picture import draw_stages, stage_color
+from cascade_rcnn.webapp.picture import canvas, draw_stages, stage_color
 from cascade_rcnn.webapp.session import look, pictures, table, write_json
 
 
@@ -38,6 +39,13 @@ def test_images_become_pictures_a_table_and_results(named, photo, tmp_path):
     assert pictures(looked, [named], 0, 1.1, 1, every=True)[0][1] == "photo.png: stage 1, no detections"
 
 
+def test_an_image_is_resized_once(named, photo, tmp_path, monkeypatch):
+    looked = look([named], [str(photo)], lambda *_: None, str(tmp_path))
+    monkeypatch.setattr(PIL.Image.Image, "resize", None)  # the sliders draw on copies of what is shown
+    first, none, again = (pictures(looked, [named], 0, least, 3, every=False)[0][0].tobytes() for least in (0, 1.1, 0))
+    assert first == again != none
+
+
 def test_masks_are_drawn_on_the_final_boxes_in_their_colour():
     """Two stages; the mask is the lower half of the final box, in an image that is enlarged 32 times."""
     dense = torch.zeros(1, 32, 32, dtype=torch.uint8)
@@ -46,7 +54,7 @@ def test_masks_are_drawn_on_the_final_boxes_in_their_colour():
     one = Trace(
         boxes=boxes, stage_scores=np.ones((1, 2)), scores=np.ones(1), labels=np.ones(1, int), masks=Masks.encode(dense)
     )
-    image = np.full((32, 32, 3), 100, np.uint8)
+    image = canvas(np.full((32, 32, 3), 100, np.uint8))
     inside, outside = (512, 640), (512, 400)
     for stages in ([2], [0, 1, 2]):
         picture = draw_stages(image, one, ["cat"], stages)

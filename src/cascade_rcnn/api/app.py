@@ -13,7 +13,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.runtime import SUFFIXES
-from cascade_rcnn.webapp.page import build_page, load_gradio, serve
+from cascade_rcnn.webapp.page import build_page, check_address, load_gradio, serve
 from cascade_rcnn.webapp.session import Named
 
 
@@ -32,13 +32,14 @@ def app(
     `models` is a checkpoint or detector, or a sequence of one or two; two are compared side by side. `device` and
     `min_size` (short side in pixels) apply to checkpoints. The page is only reachable from this machine, unless `host`
     is "0.0.0.0". Every `video_step`-th frame of a video is processed. No data leaves the machine. Requires gradio.
-    Raises UserError if a model or the port cannot be used.
+    Raises UserError if a model or the address cannot be used.
 
     >>> app(["starter", "runs/mine/best.safetensors"])  # doctest: +SKIP
     """
     check_number("port", port, 1, 65535, whole=True)
     check_number("video_step", video_step, 1, whole=True)
     load_gradio()
+    check_address(host, port)
     given = [models] if isinstance(models, str | Path | Detector) else as_list("models", models)
     if not 1 <= len(given) <= 2:
         raise UserError(f"{len(given)} models given; give one, or two to compare")

@@ -1,7 +1,9 @@
 """Layout of the page: uploads, sliders, pictures, table and download."""
 
+import errno
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -124,6 +126,20 @@ def _show(gr: Any, models: Sequence[Named], looked: Looked, threshold: float, st
             gr.update(value=write_json(looked, one, k, threshold) if there else None, visible=there),
         ]
     return values
+
+
+def check_address(host: str, port: int) -> None:
+    """Raise UserError if the page cannot be served on an address; gradio's own errors do not say why."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        other = "--port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "--host"
+        raise UserError(f"cannot serve on {host}:{port} ({error.strerror}); choose another {other}") from None
+    except UnicodeError:
+        raise UserError(f"cannot serve on {host}:{port} (not the name of a host); choose another --host") from None
 
 
 def serve(page: Any, host: str, port: int) -> Any:

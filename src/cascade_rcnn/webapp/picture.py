@@ -1,5 +1,7 @@
 """Draw the boxes of one or several stages, and masks."""
 
+from typing import NamedTuple
+
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
@@ -21,15 +23,27 @@ def stage_name(stage: int) -> str:
     return f"stage {stage}" if stage else "proposals"
 
 
-def draw_stages(image: np.ndarray, trace: Trace, class_names: list[str], stages: list[int]) -> PIL.Image.Image:
-    """Draw the boxes of `stages` on a copy of an RGB image (H, W, 3).
+class Canvas(NamedTuple):
+    """An image in the size in which it is shown, made once and drawn on often."""
+
+    picture: PIL.Image.Image
+    scale: float  # how much larger it is than the image
+
+
+def canvas(image: np.ndarray) -> Canvas:
+    """Resize an RGB image (H, W, 3)."""
+    scale = _SIDE / max(image.shape[:2])
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return Canvas(PIL.Image.fromarray(image).resize(size, PIL.Image.Resampling.LANCZOS), scale)
+
+
+def draw_stages(canvas: Canvas, trace: Trace, class_names: list[str], stages: list[int]) -> PIL.Image.Image:
+    """Draw the boxes of `stages` on a copy of an image.
 
     Labels at the boxes of the last of these stages show the class, the score of its classifier (proposals have none)
     and the IoU with the final box. Masks belong to the final boxes, and are drawn with them alone.
     """
-    scale = _SIDE / max(image.shape[:2])
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    picture = PIL.Image.fromarray(image).resize(size, PIL.Image.Resampling.LANCZOS)
+    picture, scale = canvas.picture.copy(), canvas.scale
     pen = PIL.ImageDraw.Draw(picture)
     ious, last = trace.ious, trace.boxes.shape[1] - 1
     if trace.masks is not None and stages[-1] == last:

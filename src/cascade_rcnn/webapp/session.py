@@ -15,7 +15,7 @@ from cascade_rcnn.images.decoding import decode_image
 from cascade_rcnn.images.tensors import to_tensor
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.models.trace import Trace, trace
-from cascade_rcnn.webapp.picture import draw_stages, stage_name
+from cascade_rcnn.webapp.picture import Canvas, canvas, draw_stages, stage_name
 
 _MOST = 20  # images per upload; `predict` is for folders
 
@@ -38,7 +38,7 @@ class Looked:
     """The uploaded images, and the detections of each model in them."""
 
     names: list[str] = field(default_factory=list)
-    images: list[np.ndarray] = field(default_factory=list)  # (H, W, 3) RGB
+    canvases: list[Canvas] = field(default_factory=list)
     traces: list[list[Trace]] = field(default_factory=list)  # by model, by image
     errors: list[str] = field(default_factory=list)
     folder: str = ""  # for the session's files
@@ -62,7 +62,7 @@ def look(
         for model, traces in zip(models, looked.traces, strict=True):
             traces.append(trace(model.model, to_tensor(image)))
         looked.names.append(name)
-        looked.images.append(image)
+        looked.canvases.append(canvas(image))
     return looked
 
 
@@ -73,9 +73,9 @@ def pictures(
     stage = min(stage, models[k].stages)
     stages = list(range(stage + 1)) if every else [stage]
     made = []
-    for name, image, one in zip(looked.names, looked.images, looked.traces[k], strict=True):
+    for name, drawn_on, one in zip(looked.names, looked.canvases, looked.traces[k], strict=True):
         shown = one.above(threshold)
-        picture = draw_stages(image, shown, models[k].model.class_names, stages)
+        picture = draw_stages(drawn_on, shown, models[k].model.class_names, stages)
         mean = shown.ious[:, stage].mean() if len(shown.scores) else 0.0
         what = f"mean IoU with the final boxes {mean:.2f}" if len(shown.scores) else "no detections"
         made.append((picture, f"{name}: {stage_name(stage)}, {what}"))
