@@ -166,6 +166,19 @@ def test_two_training_runs(run, tmp_path):
     assert made.answer == "No verdict on other and run: 0.0 AP (fewer than 10 images)"
 
 
+@pytest.mark.usefixtures("quick")
+def test_the_notes_of_given_data_are_printed_once(run, shapes, tmp_path, capsys):
+    truth = json.loads((shapes / "val.json").read_text())
+    truth["annotations"].append(truth["annotations"][0] | {"id": 10**6, "bbox": [1, 1, 0, 5]})
+    (shapes / "degenerate.json").write_text(json.dumps(truth))
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    capsys.readouterr()
+    cascade_rcnn.compare(run, other, data=shapes / "degenerate.json", output=tmp_path / "page", workers=0)
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert len(notes) == len(set(notes)) > 0
+
+
 def test_runs_on_different_data_are_not_compared(run, shapes, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(run, other)

@@ -82,6 +82,17 @@ def test_boundaries_are_stricter_than_masks(files):
     assert evaluate_detections(*files).boundaries is None
 
 
+def test_nothing_found_is_measured(files):
+    pytest.importorskip("faster_coco_eval")
+    found, truth = files
+    found.write_text("[]")
+    metrics = evaluate_detections(found, truth, boundary=True)
+    assert metrics.masks is not None
+    assert metrics.boundaries is not None
+    assert metrics.ap == metrics.masks.ap == metrics.boundaries.ap == metrics.boundaries.ar100 == 0
+    assert evaluate_detections(found, truth).masks is None  # nothing says that there would be masks
+
+
 def test_without_masks_it_is_refused(files, monkeypatch):
     found, truth = files
     rows = json.loads(found.read_text())

@@ -62,6 +62,8 @@ def test_it_says_what_was_measured(analysis, html):
     text = Page(html).text
     overall = analysis.evidence.metrics
     assert f"AP {100 * overall.ap:.1f} fewer than 10 images" in text  # instead of the interval
+    assert "resamples" not in text
+    assert "The band" not in text
     assert "metrics are those of boxes" in text  # also of a model with masks
     assert "Label more images" in text
     assert "stage 1 alone 50.0 60.0 40.0 10.0" in text
@@ -159,6 +161,8 @@ def test_a_comparison(scene):
     assert len(parsed.pictures()) == 3
     assert "metrics are those of boxes" in parsed.text
     assert "Won by <second> 3" in parsed.text
+    assert "bootstrap resamples of the images" in parsed.text
+    assert "The bands are the 95 % intervals" in parsed.text
     assert len(parsed.ids) == len(set(parsed.ids))
 
 
@@ -168,6 +172,15 @@ def test_the_legend_of_a_comparison_has_any_name(scene, monkeypatch):
     one = scene(TRUTH[:1], [], images=1, pixels=True)
     html = comparison_page.page(compare(one, one), ["_first", "$second<b>"], {})
     assert '<ul class="legend"><li><i></i>_first</li><li><i></i>$second&lt;b&gt;</li></ul>' in html
+
+
+def test_the_band_of_enough_images_is_explained(scene, monkeypatch):
+    monkeypatch.setattr("cascade_rcnn.reporting.plots._plot", lambda draw, label, height=0: "<svg></svg>")
+    monkeypatch.setattr("cascade_rcnn.reporting.headline._DRAWS", 10)
+    truth = [(image, 10, 10, 40, 40, 1) for image in range(10)]
+    text = Page(page.page(analyse(scene(truth, [], images=10, pixels=True)), {})).text
+    assert "its 95 % interval, from 10 bootstrap resamples of the images." in text
+    assert "The band is the 95 % interval." in text
 
 
 def test_few_images_are_not_compared(scene, monkeypatch):
@@ -180,6 +193,8 @@ def test_few_images_are_not_compared(scene, monkeypatch):
     assert text.startswith("No verdict on second and first: +49.5 AP (fewer than 10 images)")
     assert "AP 50.5 100.0 +49.5 fewer than 10 images –" in text
     assert "cat 2 50.5 100.0 +49.5 fewer than 10 images –" in text
+    assert "resamples" not in text
+    assert "The bands" not in text
     assert "dog 0 – – – – –" in text
     assert "is better" not in text
     assert "about one in twenty of the classes without a difference" in text

@@ -63,7 +63,8 @@ def report(
     folder = opened.folder / "report" if output is None else as_path("output", output)
     check_outputs(report_files(folder), (data, images, checkpoint, detections))
     model = open_model(checkpoint or opened.checkpoint, device=device, precision=precision)
-    dataset, every = _dataset(opened, model, data, images, split, bad_images)
+    dataset, every, notes = _dataset(opened, model, data, images, split, bad_images)
+    tell(notes)
     own = data is None and checkpoint is None
     found = None
     if detections is not None:
@@ -116,9 +117,10 @@ def compare(
     folder = runs[1].folder / f"report_{runs[0].folder.resolve().name}" if output is None else as_path("output", output)
     check_outputs(report_files(folder), (data, images))
     models = [open_model(run.checkpoint, device=device, precision=precision) for run in runs]
-    first, second = (
-        _dataset(run, model, data, images, split, bad_images)[0] for run, model in zip(runs, models, strict=True)
+    (first, _, notes), (second, _, others) = (
+        _dataset(run, model, data, images, split, bad_images) for run, model in zip(runs, models, strict=True)
     )
+    tell(dict.fromkeys([*notes, *others]))
     check_same_data(first.annotations, second.annotations)
     found = []
     for run, model, dataset in zip(runs, models, (first, second), strict=True):
@@ -139,10 +141,11 @@ def _dataset(
     images: str | Path | None,
     split: str | None,
     bad_images: BadImages | None,
-) -> tuple[Dataset, Annotations]:
-    """Open the given data and print its notes, or open the run's validation data, whose notes the run has printed.
+) -> tuple[Dataset, Annotations, list[str]]:
+    """Open the given data, or the run's validation data.
 
-    Also returns its annotations together with those of unusable images, which are left out.
+    Also returns its annotations together with those of unusable images, which are left out, and the notes of given
+    data; those of its own data have been printed by the run.
     """
     check_only_of_files(data, images=images, split=split)
     settings = run.recipe.data if data is None else DataConfig()
@@ -161,12 +164,13 @@ def _dataset(
         evaluated=True,
     )
     check_classes(model.config, dataset.annotations, model.name)
+    notes: list[str] = []
     if data is not None:
         most = model.config.inference.max_detections
-        notes = unmeasured(dataset.annotations) if model.config.has_masks else []
-        tell([*dataset.annotations.notes, *crowding_notes(dataset.annotations, most=most), *notes])
+        notes = [*dataset.annotations.notes, *crowding_notes(dataset.annotations, most=most)]
+        notes += unmeasured(dataset.annotations) if model.config.has_masks else []
     every = measured.declaring(model.config.categories) if isinstance(measured, Annotations) else dataset.annotations
-    return dataset, every
+    return dataset, every, notes
 
 
 def _kept(run: Run, dataset: Dataset) -> Detected | None:

@@ -102,7 +102,7 @@ def _load_detected(path: Path, truth: Annotations) -> Detected:
     if truth.segmentations is None:
         return Detected(load_detections(path, truth))
     results = _decode(path, read_utf8(path), list[_Mask])
-    if not _have_masks(results):
+    if results and not _have_masks(results):  # none at all are none with masks as well
         return Detected(load_detections(path, truth))
     sizes = dict(zip(truth.image_ids.tolist(), truth.image_sizes.tolist(), strict=True))
     boxes, masks = [], []

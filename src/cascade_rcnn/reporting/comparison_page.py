@@ -30,6 +30,7 @@ def page(comparison: Comparison, names: Sequence[str], facts: Mapping[str, str])
         rows=[_row(comparison, text, metric) for metric, text in _METRICS.items()] + _mask_rows(comparison),
         masks=comparison.masks is not None,
         classes=_classes(comparison),
+        bounded=comparison.difference.bounded,
         resamples=comparison.difference.resamples,
         plot=plots.by_iou(*(own.by_iou for own in comparison.own)),
         won=int((gains > 0).sum()),

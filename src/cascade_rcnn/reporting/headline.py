@@ -1,5 +1,6 @@
 """Headline metrics: AP overall, by IoU and by class, with 95 % intervals over images."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -29,6 +30,11 @@ class Headline(NamedTuple):
     by_iou: list[Interval]  # at each of the ten IoU thresholds
     classes: list[ClassRow]
     resamples: int
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the metrics over all classes have intervals."""
+        return not math.isnan(self.overall["ap"].low)
 
 
 def draws(matches: Matches) -> np.ndarray:

@@ -42,6 +42,7 @@ def page(analysis: Analysis, facts: Mapping[str, str]) -> str:
         masks=_masks(analysis),
         drawn=analysis.evidence.masks is not None,
         by_iou=[(f"{50 + 5 * k}", percent(one.mean), between(one)) for k, one in enumerate(analysis.headline.by_iou)],
+        bounded=analysis.headline.bounded,
         resamples=analysis.headline.resamples,
         errors=_errors(analysis),
         confusion=_confusion(analysis),
