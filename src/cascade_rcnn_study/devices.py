@@ -16,7 +16,7 @@ from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from cascade_rcnn.engine.interrupt import Interrupted, ending_cleanly
+from cascade_rcnn.engine.interrupt import Interrupted, deaf, ending_cleanly
 from cascade_rcnn.errors import UserError
 
 
@@ -87,7 +87,7 @@ def _start(job: Job, environment: Mapping[str, str]) -> SpawnProcess:
     """Start the process of a job, which unpickles its work after setting up its output and signals."""
     job.log.parent.mkdir(parents=True, exist_ok=True)
     process = multiprocessing.get_context("spawn").Process(target=_run, args=(job.log, pickle.dumps(job.work)))
-    with _changed_environment(environment), _deaf():
+    with _changed_environment(environment), deaf():
         process.start()
     return process
 
@@ -103,19 +103,6 @@ def _changed_environment(values: Mapping[str, str]) -> Iterator[None]:
             os.environ.pop(name)
             if value is not None:
                 os.environ[name] = value
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Ignore Ctrl-C inside the block; processes started there inherit this."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _run(log: Path, pickled: bytes) -> None:

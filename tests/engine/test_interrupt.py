@@ -2,11 +2,13 @@
 
 import os
 import signal
+import subprocess
+import sys
 from contextlib import ExitStack
 
 import pytest
 
-from cascade_rcnn.engine.interrupt import StopRequest, ending_cleanly
+from cascade_rcnn.engine.interrupt import StopRequest, deaf, ending_cleanly
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -42,3 +44,13 @@ def test_nohup_is_respected():
         assert not stop.asked
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_process_that_is_started_deaf_ignores_ctrl_c():
+    """From its first moment on: a handler of its own would come too late."""
+    before = signal.getsignal(signal.SIGINT)
+    said = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('alive')"
+    with deaf():
+        os.kill(os.getpid(), signal.SIGINT)
+        assert subprocess.run([sys.executable, "-S", "-c", said], capture_output=True, text=True).stdout == "alive\n"
+    assert signal.getsignal(signal.SIGINT) == before

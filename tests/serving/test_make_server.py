@@ -1,6 +1,7 @@
 """Mistakes are reported in one line, before anything is printed or started."""
 
 import os
+import signal
 import socket
 import threading
 from pathlib import Path
@@ -136,6 +137,31 @@ def test_the_http_server_gets_the_port_that_was_taken(monkeypatch):
     monkeypatch.setattr(litserve.LitServer, "run", run)
     monkeypatch.setattr(os, "register_at_fork", lambda **_: None)
     serve("starter", port=port)
+
+
+def test_workers_ignore_ctrl_c_while_they_start(monkeypatch):
+    handlers = []
+
+    def launch(*_):
+        handlers.append(signal.getsignal(signal.SIGINT))
+
+    monkeypatch.setattr(litserve.LitServer, "launch_inference_worker", launch)
+    server = make_server("starter", device="cpu")
+    server.launch_inference_worker(server.litapi_connector.lit_apis[0])
+    assert handlers == [signal.SIG_IGN] != [signal.getsignal(signal.SIGINT)]
+
+
+def test_ctrl_c_while_workers_start_ends_them(monkeypatch):
+    def stopped(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(litserve.LitServer, "verify_worker_status", stopped)
+    server = make_server("starter", device="cpu")
+    ended = []
+    server.inference_workers = [SimpleNamespace(terminate=lambda: ended.append(1))]
+    with pytest.raises(KeyboardInterrupt):
+        server.verify_worker_status()
+    assert ended == [1]
 
 
 @pytest.mark.parametrize("process", ["LitServer-1", "SyncManager-1"])

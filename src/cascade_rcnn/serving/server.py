@@ -15,6 +15,7 @@ import torch
 
 from cascade_rcnn.arguments import as_path, check_choice, check_number
 from cascade_rcnn.devices import choose_device
+from cascade_rcnn.engine.interrupt import deaf
 from cascade_rcnn.engine.predictor import Precision, Predictor
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.checkpoint import locate
@@ -28,6 +29,22 @@ _DEVICES = ("cpu", "cuda")  # kinds that the workers can use
 _WAITING = 2048  # connections before they are accepted, as in uvicorn
 _WATCHED = 1.0  # seconds between looks at the HTTP server's process
 _LEAST = 1e-3  # of limits, which at 0 would refuse every request
+
+
+class _Server(litserve.LitServer):
+    """A server that Ctrl-C also ends while its workers start: they ignore it from the beginning."""
+
+    def launch_inference_worker(self, lit_api: litserve.LitAPI) -> list[Any]:
+        with deaf():
+            return super().launch_inference_worker(lit_api)
+
+    def verify_worker_status(self) -> None:
+        try:
+            super().verify_worker_status()
+        except BaseException:  # LitServe would wait for workers that miss its queues
+            for worker in self.inference_workers:
+                worker.terminate()
+            raise
 
 
 def make_server(
@@ -77,7 +94,7 @@ def make_server(
         batch_wait=batch_wait,
         threads=max(1, cores // workers) if target.type == "cpu" else None,
     )
-    return litserve.LitServer(
+    return _Server(
         api,
         accelerator=target.type,  # type: ignore[arg-type]
         devices=torch.cuda.device_count() if target.index is None else [target.index],  # type: ignore[arg-type]
