@@ -12,6 +12,8 @@ from cascade_rcnn.engine.evaluate import evaluation_loader
 from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.training.train import train
 from cascade_rcnn.evaluation.masks import evaluate_detected
+from cascade_rcnn.files import remove_leftovers
+from cascade_rcnn.locks import locked
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.text import count
@@ -69,12 +71,14 @@ def _jobs(prepared: PreparedStudy) -> list[Job]:
 
 
 def _train_and_measure(run: PlannedRun, prepared: PreparedStudy, say: Say) -> None:
-    if not run.folder.is_trained:
-        _train(run, prepared)
-    if run.folder.checkpoint.is_file():
-        _measure(run, prepared, say)
-    else:
-        say(f"  no checkpoint in {run.folder.training}: {', '.join(run.missing)} cannot be measured")
+    with locked(run.folder.path):
+        remove_leftovers(run.folder.path)  # of a killed process
+        if not run.folder.is_trained:
+            _train(run, prepared)
+        if run.folder.checkpoint.is_file():
+            _measure(run, prepared, say)
+        else:
+            say(f"  no checkpoint in {run.folder.training}: {', '.join(run.missing)} cannot be measured")
 
 
 def _train(run: PlannedRun, prepared: PreparedStudy) -> None:

@@ -76,6 +76,17 @@ def test_without_its_checkpoint_a_measurement_stays_missing(base, finished, tmp_
     assert "samples cannot be measured" in said[-1]
 
 
+def test_what_a_killed_process_left_is_removed(base, finished, tmp_path):
+    without_checkpoints(finished, tmp_path)
+    run = tmp_path / "runs" / "cascade-seed0"
+    (run / "samples.json").unlink()
+    left = [run / ".samples.json.123.tmp", run / "metrics" / ".default.json.123.tmp"]
+    for path in left:
+        path.touch()
+    run_quietly(study(base, "figure2", output=str(tmp_path)))
+    assert not any(path.exists() for path in left)
+
+
 def test_without_the_cascade_s_checkpoint_only_its_boxes_are_missing(base, finished, tmp_path):
     without_checkpoints(finished, tmp_path)
     single = tmp_path / "runs" / "baseline-60-seed0"
