@@ -20,6 +20,7 @@ import PIL.Image
 import pytest
 import torch
 from torch.export import Dim, ExportedProgram
+from torchvision.ops import roi_align
 
 from cascade_rcnn import Predictor, UserError, export_model, load, predict_files, save
 from cascade_rcnn.cli import main
@@ -37,9 +38,9 @@ from cascade_rcnn.runtime import Description, Runtime
 
 from .conftest import make
 
-onnx = pytest.importorskip("onnx")
+onnx, onnxruntime = (pytest.importorskip(name) for name in ("onnx", "onnxruntime"))
 pytest.importorskip("onnxscript")
-pytest.importorskip("openvino")
+openvino = pytest.importorskip("openvino")
 
 
 FIXED = (96, 128)  # an export for one size takes a third of the time
@@ -265,6 +266,33 @@ def test_the_operators_of_a_detector_in_images_of_any_size(three_boxes, suffix):
     np.testing.assert_allclose(scores, [[0, 0, 0], [0.4, 0.2, 0.1], [1, 0.5, 0.25]], atol=1e-6)
     assert labels.tolist() == [[0, 0, 0], [1, 0, 1], [1, 0, 1]]
     assert boxes[1].tolist() == [[0, 0, 160, 80], [0, 0, 160, 79], [0, 0, 9, 9]]
+
+
+class Pooling(torch.nn.Module):
+    """Pooling with an adaptive grid, as in converted detectors of detectron2 and mmdetection."""
+
+    def forward(self, images: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
+        """Pool 2 x 2 bins of each row of `sizes`: image, then box."""
+        return roi_align(images, sizes, 2, 0.25, 0, aligned=True)
+
+
+def test_engines_pool_boxes_as_torchvision_does_even_empty_ones(tmp_path):
+    boxes = [[4, 4, 40, 28], [0, 0, 0, 0], [8, 8, 8, 30], [12, 9, 3, 2]]
+    given = torch.rand(1, 3, 16, 16), torch.tensor([[0, *box] for box in boxes], dtype=torch.float32)
+    program = torch.export.export(Pooling(), given)
+    path, names = tmp_path / "pooling.onnx", ["images", "sizes"]
+    table = to_onnx._TRANSLATIONS
+    torch.onnx.export(
+        program, f=path, opset_version=18, custom_translation_table=table, input_names=names, optimize=False
+    )
+    feed = dict(zip(names, (x.numpy() for x in given), strict=True))
+    expected = roi_align(*given, 2, 0.25, 0, aligned=True)
+    assert expected[0].min() > 0
+    assert expected[1:].count_nonzero() == 0
+    by_onnx = onnxruntime.InferenceSession(path).run(None, feed)[0]
+    by_openvino = openvino.Core().compile_model(openvino.convert_model(path), "CPU")(feed)[0]
+    for found in (by_onnx, by_openvino):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 @pytest.mark.slow

@@ -98,7 +98,7 @@ def _roi_align(features: Any, rois: Any, scale: float, height: int, width: int, 
     """Translate torchvision's `roi_align`; ONNX takes image indices separately from boxes."""
     image = op.Cast(op.Gather(rois, op.Constant(value_int=0), axis=1), to=onnx.TensorProto.INT64)
     boxes = op.Gather(rois, op.Constant(value_ints=[1, 2, 3, 4]), axis=1)
-    return op.RoiAlign(
+    pooled = op.RoiAlign(
         features,
         boxes,
         image,
@@ -108,6 +108,13 @@ def _roi_align(features: Any, rois: Any, scale: float, height: int, width: int, 
         sampling_ratio=max(sampling, 0),
         spatial_scale=scale,
     )
+    if not aligned or sampling > 0:
+        return pooled
+    # An empty box has no sampling point: torchvision returns 0, but OpenVINO divides by their number.
+    low, high = (op.Gather(boxes, op.Constant(value_ints=axes), axis=1) for axes in ([0, 1], [2, 3]))
+    side = op.ReduceMin(op.Sub(high, low), op.Constant(value_ints=[1]), keepdims=1)
+    filled = op.Unsqueeze(op.Greater(side, op.Constant(value_float=0.0)), op.Constant(value_ints=[2, 3]))
+    return op.Where(filled, pooled, op.Constant(value_float=0.0))
 
 
 def _deform_conv2d(x: Any, weight: Any, offset: Any, mask: Any, bias: Any, *geometry: int) -> Any:
