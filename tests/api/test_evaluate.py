@@ -122,6 +122,8 @@ def test_a_model_that_finds_fewer_objects_than_count_is_mentioned(detector, shap
         load(tmp_path / "model.safetensors", max_detections=101), shapes / "val.json", workers=0, max_detections=101
     )
     assert "finds at most" not in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"model\.onnx: no such file"):  # the number is not one of its settings
+        evaluate(tmp_path / "model.onnx", shapes / "val.json", workers=0, max_detections=101)
 
 
 def test_labels_by_their_names(detector, plain, shapes):

@@ -89,6 +89,15 @@ def test_files_that_are_not_ours_are_refused_in_one_line(tmp_path, suffix):
         Runtime(None)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("suffix", "pointer"), [(".onnx", ".onnx"), (".xml", ".xml"), (".xml", ".bin")])
+def test_a_pointer_of_git_lfs_is_named(tmp_path, suffix, pointer):
+    for name in (".onnx", ".xml", ".bin"):
+        (tmp_path / f"file{name}").write_text("rubbish")
+    (tmp_path / f"file{pointer}").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(UserError, match=rf"file\{pointer}: this is a pointer of Git LFS"):
+        Runtime(tmp_path / f"file{suffix}")
+
+
 @pytest.mark.parametrize(("threads", "message"), [(0, "threads is 0; give 1 or more"), ("2", "give a whole number")])
 def test_an_engine_has_a_whole_number_of_threads(tmp_path, threads, message):
     with pytest.raises(UserError, match=message):
@@ -229,6 +238,17 @@ def test_inputs_that_the_graph_does_not_take_are_refused(monkeypatch, size, imag
         runtime.run(images, np.array(sizes, np.float32))
     good = np.zeros((1, 3, 96, 128), np.float32)
     assert len(runtime.run(good, np.array([[90, 128]], np.float32))) == 3
+
+
+def test_an_engine_that_fails_is_one_line(monkeypatch):
+    """As with a file whose graph another tool has changed."""
+    runtime, image = brightness(monkeypatch, None), np.zeros((96, 96, 3), np.uint8)
+    monkeypatch.setattr(runtime, "_run", lambda *_: 1 / 0)
+    with pytest.raises(UserError, match=r"model\.onnx: the engine failed \(division by zero\); if another tool"):
+        runtime(image)
+    monkeypatch.setattr(runtime, "_run", lambda *_: bytes(10**16))
+    with pytest.raises(MemoryError):  # which commands report in a line of its own
+        runtime(image)
 
 
 def test_tiny_images_are_padded_to_multiples_of_the_divisor():

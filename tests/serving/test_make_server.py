@@ -72,7 +72,7 @@ def test_files_that_cannot_be_opened(capsys, tmp_path):
     assert "no such file" in refused(capsys, tmp_path / "missing.onnx")
     for setting in (("--precision", "bf16"), ("--device", "cuda:1")):
         fixed = refused(capsys, tmp_path / "damaged.onnx", *setting)
-        assert "settings, precision and device of an exported file are fixed; omit them" in fixed
+        assert f"{setting[0][2:]} cannot be set for an exported file; omit it, or give the checkpoint" in fixed
 
 
 def test_weights_that_do_not_fit_are_found_before_a_worker_loads_them(tmp_path):

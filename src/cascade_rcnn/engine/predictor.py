@@ -72,8 +72,10 @@ class Predictor:
         self.precision: Precision = precision
         self._model: Detector | Runtime | None = None
         self._process = _PROCESS
-        if self.path.suffix in SUFFIXES and (inference or precision != "fp32" or device not in (None, "cpu")):
-            raise UserError(f"{path}: settings, precision and device of an exported file are fixed; omit them")
+        others = {"precision": precision != "fp32", "device": device not in (None, "cpu")}
+        changed = [*inference, *(name for name, given in others.items() if given)]
+        if self.path.suffix in SUFFIXES and changed:
+            raise UserError(f"{path}: {changed[0]} cannot be set for an exported file; omit it, or give the checkpoint")
 
     @property
     def model(self) -> Detector | Runtime:

@@ -12,7 +12,7 @@ import numpy as np
 
 from cascade_rcnn.arguments import as_path, check_number
 from cascade_rcnn.config import ModelConfig, PreprocessConfig
-from cascade_rcnn.errors import UserError
+from cascade_rcnn.errors import UserError, is_out_of_memory, reason
 from cascade_rcnn.images.inputs import ImageLike, spread, to_array
 from cascade_rcnn.images.resizing import padded_size, resize, resized_size
 from cascade_rcnn.pasting import paste_crops
@@ -130,7 +130,7 @@ class Runtime:
 
         Returns boxes (B, D, 4) in pixels of this input, scores (B, D), labels (B, D); label 0 marks empty slots. If
         the model has masks, the fourth output is their probabilities in each box: (B, D, S, S). Raises UserError for
-        other inputs, as some engines compute something from them.
+        other inputs, as some engines compute something from them, and if the engine fails.
         """
         check_input(images, sizes, self.description)
         if self._process != os.getpid():
@@ -138,7 +138,13 @@ class Runtime:
                 f"{self.path}: was opened before this process was forked, which does not copy the engine's threads; "
                 "start processes with 'spawn' (multiprocessing.get_context('spawn'))"
             )
-        return self._run(images, sizes)
+        try:
+            return self._run(images, sizes)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            advice = "if another tool has changed the file, export it again"
+            raise UserError(f"{self.path}: the engine failed ({reason(error)}); {advice}") from None
 
 
 def check_input(images: np.ndarray, sizes: np.ndarray, description: Description) -> None:

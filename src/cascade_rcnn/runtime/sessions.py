@@ -15,6 +15,7 @@ import numpy as np
 from cascade_rcnn.config import ModelConfig
 from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.runtime.description import KEY, WEIGHTS, Description
+from cascade_rcnn.text_files import LFS, is_lfs_pointer
 
 # images (B, 3, H, W) float32, sizes (B, 2) float32 -> boxes (B, D, 4), scores (B, D), labels (B, D) and, if the model
 # has masks, masks (B, D, S, S)
@@ -129,6 +130,7 @@ def open_session(path: Path, threads: int | None = None, *, trust: bool = False)
         )
     opener, packages = _OPENERS[path.suffix]
     try:
+        _check_pointers(path)
         return opener(path, threads)
     except ImportError as error:
         raise UserError(f"{path}: needs {packages} ({error}); pip install {packages}") from None
@@ -136,3 +138,12 @@ def open_session(path: Path, threads: int | None = None, *, trust: bool = False)
         raise
     except Exception as error:  # noqa: BLE001  each engine has its own errors for unreadable files
         raise UserError(f"{path}: not a readable exported model ({reason(error)}); export it again") from None
+
+
+def _check_pointers(path: Path) -> None:
+    """Raise UserError if the file, or that of its weights, is only a pointer of Git LFS."""
+    weights = [path.with_suffix(".bin")] if path.suffix == ".xml" else []
+    for one in filter(Path.is_file, [path, *weights]):
+        with one.open("rb") as file:
+            if is_lfs_pointer(file.read(64)):
+                raise UserError(f"{one}: {LFS}")
