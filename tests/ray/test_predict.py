@@ -14,8 +14,9 @@ import pyarrow as pa
 import cascade_rcnn.ray
 from cascade_rcnn import rle
 from cascade_rcnn.config import Category
+from cascade_rcnn.errors import UserError
 from cascade_rcnn.masks import Masks
-from cascade_rcnn.ray import SCHEMA, Predict
+from cascade_rcnn.ray import SCHEMA, Predict, predict_dataset
 
 
 class Corners:
@@ -108,3 +109,22 @@ def test_a_process_that_reads_images_does_without_torch():
     assert done.stdout == "False\n"
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = cascade_rcnn.ray.nothing
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("starter", {"nms_iou": 2.0}, "nms_iou is 2.0; give 0 to 1"),
+        ("model.onnx", {"nms_iou": 0.6}, "nms_iou cannot be set for an exported file"),
+        ("model.onnx", {}, r"model\.onnx: not a readable exported model"),
+        ("model.pt2", {}, r"model\.pt2: a \.pt2 file is a program"),
+    ],
+)
+def test_a_mistake_about_the_model_is_found_before_ray_starts(tmp_path, monkeypatch, name, options, message):
+    monkeypatch.setattr("cascade_rcnn.ray.job._start", lambda: pytest.fail("too late"))
+    monkeypatch.chdir(tmp_path)
+    for file in ("model.onnx", "model.pt2"):
+        (tmp_path / file).write_text("rubbish")
+    with pytest.raises(UserError, match=message):
+        predict_dataset(name, tmp_path, tmp_path / "found", **options)
+    assert not (tmp_path / "found").exists()

@@ -11,7 +11,7 @@ from typing import Any, Unpack
 import ray
 from cascade_rcnn.arguments import check_number, known_options
 from cascade_rcnn.config import InferenceOptions
-from cascade_rcnn.engine.predictor import Precision
+from cascade_rcnn.engine.predictor import Precision, Predictor
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.checkpoint import locate, read_config
 from cascade_rcnn.ray.predict import Predict
@@ -78,8 +78,7 @@ def predict_dataset(
     if gpus is not None:
         check_number("gpus", gpus, 0)
     weights, place = locate(str(checkpoint)), Place(output)
-    if weights.suffix not in SUFFIXES:
-        read_config(weights)  # raises here, and not in every actor, if the file is wrong
+    _check_model(weights, device=device, precision=precision, trust=trust, **inference)
     options = {"threshold": threshold, "precision": precision, **inference}
     settings = {"checkpoint": Path(weights).name, "sha256": digest(Path(weights)), **options}
     settings = json.loads(json.dumps(settings, default=str))  # as they are read back
@@ -112,6 +111,15 @@ def predict_dataset(
     rows, failed = read_results(place)
     total, earlier = rows.total(), before.total()
     return PredictionSummary(total - earlier, earlier, failed, place.address, total - len(rows))
+
+
+def _check_model(weights: Path, **settings: Any) -> None:
+    """Raise UserError here, and not in every actor, if the file or a setting is wrong."""
+    predictor = Predictor(weights, **settings)
+    if weights.suffix in SUFFIXES:
+        _ = predictor.model
+    else:
+        read_config(weights).with_inference(**predictor.inference)
 
 
 def _start() -> None:
