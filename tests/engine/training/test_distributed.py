@@ -143,7 +143,7 @@ def test_when_a_process_is_killed_the_others_end_soon_with_a_line_that_names_it(
     assert done.returncode != 0
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert line.startswith(f"error: process {lost} of this training run ")
-    assert "--resume continues from the last saved state" in line
+    assert "--resume auto continues from the last saved state" in line
     if launcher == "devices":
         assert "Traceback" not in done.stderr
 

@@ -17,7 +17,7 @@ from cascade_rcnn.errors import UserError
 
 _PARENT = "CASCADE_RCNN_PARENT"  # environment variable with the process id of the first rank
 PATIENCE = 5.0  # seconds to wait for a process with a better error message
-ADVICE = "it may have run out of memory; --resume continues from the last saved state"
+ADVICE = "it may have run out of memory; --resume auto continues from the last saved state"
 
 
 def start(devices: int, *, externally: bool) -> None:
