@@ -50,9 +50,10 @@ def show_list() -> None:
     from cascade_rcnn_study.variants import variants
 
     titles = {name: variant.title for name, variant in variants(RECIPES["small"]()).items()}
+    width = max(map(len, ARTIFACTS))
     for artifact in ARTIFACTS.values():
-        print(f"{artifact.name:9} {artifact.title}")
-        print(f"          {'; '.join(titles[name] for name in artifact.variants) or 'nothing to train'}")
+        print(f"{artifact.name:{width}} {artifact.title}")
+        print(f"{'':{width}} {'; '.join(titles[name] for name in artifact.variants) or 'nothing to train'}")
 
 
 def render(*, output: Path, resamples: int = 500) -> None:
