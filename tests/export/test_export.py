@@ -258,11 +258,10 @@ def three_boxes(tmp_path_factory) -> Callable[[str], Path]:
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
-def test_the_operators_of_a_detector_in_images_of_any_size(three_boxes, suffix):
+def test_the_operators_of_a_detector_in_images_of_any_size(three_boxes, suffix, tmp_path):
     images = np.ones((3, 3, 96, 160), np.float32) * np.array([0, 102, 255], np.float32)[:, None, None, None]
-    boxes, scores, labels = Runtime(three_boxes(suffix), trust=True).run(
-        images, np.float32([[96, 160], [80, 160]] * 2)[:3]
-    )
+    capital = shutil.copy(three_boxes(suffix), tmp_path / f"MODEL{suffix.upper()}")
+    boxes, scores, labels = Runtime(capital, trust=True).run(images, np.float32([[96, 160], [80, 160]] * 2)[:3])
     np.testing.assert_allclose(scores, [[0, 0, 0], [0.4, 0.2, 0.1], [1, 0.5, 0.25]], atol=1e-6)
     assert labels.tolist() == [[0, 0, 0], [1, 0, 1], [1, 0, 1]]
     assert boxes[1].tolist() == [[0, 0, 160, 80], [0, 0, 160, 79], [0, 0, 9, 9]]
@@ -487,6 +486,9 @@ def test_no_file_of_an_export_replaces_the_checkpoint(checkpoint, tmp_path):
             export_model(path, tmp_path / f"m{SUFFIX[format_]}", format=format_)
     with pytest.raises(UserError, match="output is ''; give a path"):
         export_model(checkpoint, "", format="openvino")
+    (tmp_path / "exported.ONNX").write_bytes(b"rubbish" * 100)
+    with pytest.raises(UserError, match=r"exported\.ONNX: is an exported file.*; give the checkpoint"):
+        export_model(tmp_path / "exported.ONNX")
 
 
 def test_a_model_that_finds_nothing_is_refused_before_the_work(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """The numpy code around the graph equals the torch code around the detector."""
 
+import json
 import os
 import pickle
 import warnings
@@ -73,7 +74,7 @@ def test_a_description_survives_json():
         assert Description.from_json(description.to_json(), "file") == description
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".ONNX", ".XML", ".Pt2"])
 def test_files_that_are_not_ours_are_refused_in_one_line(tmp_path, suffix):
     path = tmp_path / f"file{suffix}"
     with pytest.raises(UserError, match="no such file"):
@@ -108,6 +109,29 @@ def test_descriptions_of_newer_versions_are_refused():
     newer = Description(config=ModelConfig()).to_json().replace(f'"format":{FORMAT}', '"format":99')
     with pytest.raises(UserError, match=r"m\.onnx: was written by a newer cascade-rcnn \(format 99"):
         Description.from_json(newer, "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("divisor", 0, "divisor is 0; give 1 to 1024"),
+        ("size", [96, -32], "size is -32; give 1 to"),
+        ("size", 96, "Expected `array"),
+    ],
+)
+def test_descriptions_that_no_graph_has_are_refused(field, value, message):
+    """As from files edited by hand."""
+    given = json.loads(Description(config=ModelConfig()).to_json()) | {field: value}
+    with pytest.raises(UserError, match=rf"m\.onnx: its description does not fit.*{message}"):
+        Description.from_json(json.dumps(given), "m.onnx")
+
+
+def test_a_class_that_the_description_does_not_name_is_one_line(monkeypatch):
+    runtime, image = brightness(monkeypatch, None), np.zeros((96, 96, 3), np.uint8)
+    boxes, scores, labels = runtime._run(*prepare([image], runtime.config.preprocess, None))
+    monkeypatch.setattr(runtime, "_run", lambda *_: (boxes, scores, labels + 2))
+    with pytest.raises(UserError, match=r"found an object of class 3, but its description names only 2 classes"):
+        runtime(image, threshold=0.5)
 
 
 def test_an_onnx_file_of_somebody_else_is_refused(tmp_path):

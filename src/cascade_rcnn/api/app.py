@@ -12,7 +12,7 @@ from cascade_rcnn.devices import choose_device
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.checkpoint import load
 from cascade_rcnn.models.detector import Detector
-from cascade_rcnn.runtime import SUFFIXES
+from cascade_rcnn.runtime import is_exported
 from cascade_rcnn.webapp.page import build_page, check_address, load_gradio, serve
 from cascade_rcnn.webapp.session import Named
 
@@ -63,6 +63,6 @@ def _open(model: str | Path | Detector, device: str | None, min_size: int | None
     changes: Any = {} if min_size is None else {"min_size": min_size}
     if isinstance(model, Detector):
         return Named("the model", deepcopy(model).eval() if model.training else model)
-    if Path(model).suffix in SUFFIXES:
+    if is_exported(model):
         raise UserError(f"{model}: exported files do not provide the boxes of each stage; give the checkpoint")
     return Named(str(model), load(model, device=choose_device(device), **changes).for_inference())

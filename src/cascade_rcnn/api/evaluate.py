@@ -28,7 +28,7 @@ from cascade_rcnn.models.preprocess import MinSize
 from cascade_rcnn.outputs import check_outputs
 from cascade_rcnn.reporting.files import report_files
 from cascade_rcnn.reporting.make import make
-from cascade_rcnn.runtime import SUFFIXES
+from cascade_rcnn.runtime import is_exported
 from cascade_rcnn.text import count
 
 
@@ -80,7 +80,7 @@ def evaluate(
     check_only_of_files(data, images=images, split=split)
     outputs = (save_detections, *report_files(report))
     check_outputs(outputs, (model, data, images))
-    is_checkpoint = isinstance(model, str | Path) and Path(model).suffix not in SUFFIXES
+    is_checkpoint = isinstance(model, str | Path) and not is_exported(model)
     more = max_detections if is_checkpoint and max_detections > LIMIT else None
     opened = open_model(model, device=device, precision=precision, min_size=min_size, trust=trust, max_detections=more)
     if boundary and not opened.config.tasks:

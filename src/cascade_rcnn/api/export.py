@@ -47,6 +47,8 @@ def export_model(
     check_choice("format", format, SUFFIX)
     check_only_of_files(annotations, annotation_images=annotation_images, split=split)
     file = as_path("checkpoint", checkpoint)
+    if file.is_file():
+        read_config(file)  # says if it is an exported file, before this would be found to be replaced
     if output is None:  # the name of a published detector may contain dots and slashes
         output = file.with_suffix(SUFFIX[format]) if file.is_file() else Path(file.name + SUFFIX[format])
     output, images = as_path("output", output), as_list("images", images)

@@ -20,7 +20,7 @@ from cascade_rcnn.models.detector import Detector
 from cascade_rcnn.passes import Found, PredictOptions
 from cascade_rcnn.passes.interface import on_cpu
 from cascade_rcnn.passes.predict import predict_with
-from cascade_rcnn.runtime import SUFFIXES, Runtime
+from cascade_rcnn.runtime import Runtime, is_exported
 
 if TYPE_CHECKING:
     import supervision
@@ -74,7 +74,7 @@ class Predictor:
         self._process = _PROCESS
         others = {"precision": precision != "fp32", "device": device not in (None, "cpu")}
         changed = [*inference, *(name for name, given in others.items() if given)]
-        if self.path.suffix in SUFFIXES and changed:
+        if changed and is_exported(self.path):
             raise UserError(f"{path}: {changed[0]} cannot be set for an exported file; omit it, or give the checkpoint")
 
     @property
@@ -84,7 +84,7 @@ class Predictor:
             torch.set_num_threads(1)
             self._process = os.getpid()
         if self._model is None:
-            exported = self.path.suffix in SUFFIXES
+            exported = is_exported(self.path)
             self._model = Runtime(self.path, threads=self.threads, trust=self.trust) if exported else self._load()
         return self._model
 

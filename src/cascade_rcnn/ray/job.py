@@ -18,7 +18,7 @@ from cascade_rcnn.ray.predict import Predict
 from cascade_rcnn.ray.results import read_results
 from cascade_rcnn.ray.sources import read_images
 from cascade_rcnn.ray.storage import Place
-from cascade_rcnn.runtime import SUFFIXES
+from cascade_rcnn.runtime import is_exported
 from cascade_rcnn.text import count
 
 _SETTINGS = "_predict.json"  # readers of Parquet folders skip names with a leading underscore
@@ -95,7 +95,7 @@ def predict_dataset(
         Predict,
         fn_constructor_args=[str(Path(weights).absolute())],
         fn_constructor_kwargs={
-            "device": device or (None if weights.suffix in SUFFIXES else "cuda" if gpus else "cpu"),
+            "device": device or (None if is_exported(weights) else "cuda" if gpus else "cpu"),
             "threads": cpus,
             "trust": trust,
             **options,
@@ -116,7 +116,7 @@ def predict_dataset(
 def _check_model(weights: Path, **settings: Any) -> None:
     """Raise UserError here, and not in every actor, if the file or a setting is wrong."""
     predictor = Predictor(weights, **settings)
-    if weights.suffix in SUFFIXES:
+    if is_exported(weights):
         _ = predictor.model
     else:
         read_config(weights).with_inference(**predictor.inference)
@@ -145,7 +145,7 @@ def _check_settings(place: Place, settings: dict[str, Any]) -> None:
 
 def digest(weights: Path) -> str:
     """Return what identifies a checkpoint's content; after further training, its name and size are the same."""
-    files = [weights, *filter(Path.is_file, [weights.with_suffix(".bin")] if weights.suffix == ".xml" else [])]
+    files = [weights, *filter(Path.is_file, [weights.with_suffix(".bin")] if weights.suffix.lower() == ".xml" else [])]
     content = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:

@@ -6,6 +6,6 @@ detections = Runtime("model.onnx")("photo.jpg")  # supervision.Detections
 
 from cascade_rcnn.runtime.description import Description
 from cascade_rcnn.runtime.runtime import Runtime
-from cascade_rcnn.runtime.sessions import SUFFIXES
+from cascade_rcnn.runtime.sessions import SUFFIXES, is_exported
 
-__all__ = ["SUFFIXES", "Description", "Runtime"]
+__all__ = ["SUFFIXES", "Description", "Runtime", "is_exported"]

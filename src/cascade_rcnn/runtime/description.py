@@ -6,6 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from cascade_rcnn.config import ModelConfig
+from cascade_rcnn.config.checks import MOST, check
 from cascade_rcnn.config.migrations import FORMAT, migrate
 from cascade_rcnn.errors import UserError
 
@@ -24,6 +25,10 @@ class Description:
     divisor: int = 32  # H and W are multiples of it
     size: tuple[int, int] | None = None  # fixed H, W, into which one image at a time is fitted; None: any B, H, W
 
+    def __post_init__(self) -> None:
+        """Raise UserError for a divisor or size that no image can have."""
+        check(self, divisor=(1, 1024), size=(1, MOST))
+
     def to_json(self) -> str:
         """Return the description as JSON."""
         return msgspec.json.encode({"format": FORMAT, **msgspec.to_builtins(self)}).decode()
@@ -40,4 +45,6 @@ class Description:
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
         except (msgspec.MsgspecError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: exported by another version of cascade-rcnn ({error}); export it again") from None
+            raise UserError(
+                f"{path}: its description does not fit this version of cascade-rcnn ({error}); export it again"
+            ) from None

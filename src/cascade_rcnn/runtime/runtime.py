@@ -19,6 +19,7 @@ from cascade_rcnn.pasting import paste_crops
 from cascade_rcnn.results import to_supervision, warn_of_reach
 from cascade_rcnn.runtime.description import Description
 from cascade_rcnn.runtime.sessions import open_session
+from cascade_rcnn.text import count
 
 if TYPE_CHECKING:
     import supervision
@@ -139,12 +140,18 @@ class Runtime:
                 "start processes with 'spawn' (multiprocessing.get_context('spawn'))"
             )
         try:
-            return self._run(images, sizes)
+            found = self._run(images, sizes)
         except Exception as error:
             if is_out_of_memory(error):
                 raise
             advice = "if another tool has changed the file, export it again"
             raise UserError(f"{self.path}: the engine failed ({reason(error)}); {advice}") from None
+        if (label := found[2].max(initial=0)) > self.config.num_classes:
+            raise UserError(
+                f"{self.path}: found an object of class {label}, but its description names only "
+                f"{count(self.config.num_classes, 'class')}; export it again"
+            )
+        return found
 
 
 def check_input(images: np.ndarray, sizes: np.ndarray, description: Description) -> None:

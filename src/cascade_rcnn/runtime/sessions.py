@@ -113,22 +113,28 @@ _OPENERS = {
 SUFFIXES = tuple(_OPENERS)
 
 
+def is_exported(path: str | Path) -> bool:
+    """Return whether a path has the suffix of an exported file, in lower or upper case."""
+    return Path(path).suffix.lower() in _OPENERS
+
+
 def open_session(path: Path, threads: int | None = None, *, trust: bool = False) -> tuple[Description, Run]:
     """Load an exported file. Raises UserError if it is missing, damaged or foreign, or its engine is not installed.
 
     Opening a .pt2 file can run arbitrary code: torch unpickles parts of it, evaluates strings and loads libraries from
     it. Therefore it needs `trust`. .onnx and .xml files are only data.
     """
-    if path.suffix not in _OPENERS:
+    if not is_exported(path):
         raise UserError(f"{path}: not an exported model, whose suffix is one of {', '.join(SUFFIXES)}")
     if not path.is_file():
         raise UserError(f"{path}: no such file; check the path")
-    if path.suffix == ".pt2" and not trust:
+    suffix = path.suffix.lower()
+    if suffix == ".pt2" and not trust:
         raise UserError(
             f"{path}: a .pt2 file is a program, and opening it can run arbitrary code; use .onnx or .xml, which are "
             "data or, if you trust its author, `predict`, `evaluate` or `serve` with --trust (in Python: trust=True)"
         )
-    opener, packages = _OPENERS[path.suffix]
+    opener, packages = _OPENERS[suffix]
     try:
         _check_pointers(path)
         return opener(path, threads)
@@ -142,7 +148,7 @@ def open_session(path: Path, threads: int | None = None, *, trust: bool = False)
 
 def _check_pointers(path: Path) -> None:
     """Raise UserError if the file, or that of its weights, is only a pointer of Git LFS."""
-    weights = [path.with_suffix(".bin")] if path.suffix == ".xml" else []
+    weights = [path.with_suffix(".bin")] if path.suffix.lower() == ".xml" else []
     for one in filter(Path.is_file, [path, *weights]):
         with one.open("rb") as file:
             if is_lfs_pointer(file.read(64)):

@@ -30,7 +30,7 @@ from cascade_rcnn.passes import Found
 from cascade_rcnn.passes.interface import rows as select
 from cascade_rcnn.passes.isolate import detect_each
 from cascade_rcnn.results import check_reach
-from cascade_rcnn.runtime import SUFFIXES
+from cascade_rcnn.runtime import is_exported
 from cascade_rcnn.text import printable
 
 _FIELDS = ("image", "threshold")
@@ -99,7 +99,7 @@ class DetectionAPI(litserve.LitAPI):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        exported = Path(self.checkpoint).suffix in SUFFIXES
+        exported = is_exported(self.checkpoint)
         self.predictor = Predictor(
             self.checkpoint,
             device=None if exported else device,

@@ -20,7 +20,7 @@ from cascade_rcnn.engine.predictor import Precision, Predictor
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.models.checkpoint import locate
 from cascade_rcnn.results import check_reach
-from cascade_rcnn.runtime import SUFFIXES
+from cascade_rcnn.runtime import is_exported
 from cascade_rcnn.serving.api import DetectionAPI
 from cascade_rcnn.serving.guard import Guard
 
@@ -76,7 +76,7 @@ def make_server(
     check_number("threshold", threshold, 0, 1)
     for name, value in (("max_megabytes", max_megabytes), ("max_megapixels", max_megapixels), ("timeout", timeout)):
         check_number(name, value, _LEAST)
-    exported = as_path("checkpoint", checkpoint).suffix in SUFFIXES
+    exported = is_exported(as_path("checkpoint", checkpoint))
     target = torch.device("cpu") if exported else _device(device)
     weights = Path(checkpoint) if exported else locate(str(checkpoint))
     # Opened here first, on the CPU, because a worker would answer a mistake with a traceback.
