@@ -62,7 +62,7 @@ def open_image(
             if max_megapixels is not None and image.width * image.height > max_megapixels * 1e6:
                 raise UserError(
                     f"{path}: this image has {image.width} x {image.height} pixels, more than {max_megapixels:g} "
-                    "megapixels; cut it into tiles (`predict --tiles` does), or raise max_megapixels where it can be set"
+                    "megapixels; cut it into tiles (`predict --tiles` does), or raise max_megapixels, if there is one"
                 )
             if image.format == "JPEG2000" and not jpeg2000.is_whole(file):
                 raise OSError("it is cut off")

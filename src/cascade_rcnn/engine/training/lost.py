@@ -36,7 +36,9 @@ def report_lost(error: RuntimeError, rank: int, number: int) -> UserError:
             time.sleep(PATIENCE)
             raise SystemExit(1)
     if not missing:
-        return UserError(f"the processes of this training run lost contact ({reason(error)}); --resume auto continues it")
+        return UserError(
+            f"the processes of this training run lost contact ({reason(error)}); --resume auto continues it"
+        )
     which = f"process {missing[0]}" if len(missing) == 1 else f"processes {', '.join(map(str, missing))}"
     return UserError(f"{which} of this training run {'is' if len(missing) == 1 else 'are'} gone; {ADVICE}")
 
