@@ -168,13 +168,14 @@ def test_two_training_runs(run, tmp_path):
 
 @pytest.mark.usefixtures("quick")
 def test_the_notes_of_given_data_are_printed_once(run, shapes, tmp_path, capsys):
-    truth = json.loads((shapes / "val.json").read_text())
+    data = shutil.copytree(shapes, tmp_path / "data")
+    truth = json.loads((data / "val.json").read_text())
     truth["annotations"].append(truth["annotations"][0] | {"id": 10**6, "bbox": [1, 1, 0, 5]})
-    (shapes / "degenerate.json").write_text(json.dumps(truth))
+    (data / "val.json").write_text(json.dumps(truth))
     other = tmp_path / "other"
     shutil.copytree(run, other)
     capsys.readouterr()
-    cascade_rcnn.compare(run, other, data=shapes / "degenerate.json", output=tmp_path / "page", workers=0)
+    cascade_rcnn.compare(run, other, data=data / "val.json", output=tmp_path / "page", workers=0)
     notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
     assert len(notes) == len(set(notes)) > 0
 
