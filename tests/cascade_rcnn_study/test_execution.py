@@ -12,6 +12,7 @@ import pytest
 from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.training import epoch
 from cascade_rcnn.errors import UserError
+from cascade_rcnn.locks import locked
 from cascade_rcnn.recipes import DataConfig
 from cascade_rcnn_study import execution
 from cascade_rcnn_study.artifacts import choose
@@ -85,6 +86,14 @@ def test_what_a_killed_process_left_is_removed(base, finished, tmp_path):
         path.touch()
     run_quietly(study(base, "figure2", output=str(tmp_path)))
     assert not any(path.exists() for path in left)
+
+
+def test_a_run_on_which_another_process_is_working_is_refused(base, finished, tmp_path):
+    without_checkpoints(finished, tmp_path)
+    run = tmp_path / "runs" / "cascade-seed0"
+    (run / "samples.json").unlink()
+    with locked(run), pytest.raises(UserError, match=rf"cascade-seed0: another process \({os.getpid()} on"):
+        run_quietly(study(base, "figure2", output=str(tmp_path)))
 
 
 def test_without_the_cascade_s_checkpoint_only_its_boxes_are_missing(base, finished, tmp_path):
