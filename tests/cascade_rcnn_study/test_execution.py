@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,6 @@ import pytest
 from cascade_rcnn.engine.interrupt import Interrupted
 from cascade_rcnn.engine.training import epoch
 from cascade_rcnn.errors import UserError
-from cascade_rcnn.locks import locked
 from cascade_rcnn.recipes import DataConfig
 from cascade_rcnn_study import execution
 from cascade_rcnn_study.artifacts import choose
@@ -92,8 +93,13 @@ def test_a_run_on_which_another_process_is_working_is_refused(base, finished, tm
     without_checkpoints(finished, tmp_path)
     run = tmp_path / "runs" / "cascade-seed0"
     (run / "samples.json").unlink()
-    with locked(run), pytest.raises(UserError, match=rf"cascade-seed0: another process \({os.getpid()} on"):
-        run_quietly(study(base, "figure2", output=str(tmp_path)))
+    hold = "import sys, pathlib as p, cascade_rcnn.locks as l\nwith l.locked(p.Path(sys.argv[1])): print(flush=True), input()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", hold, str(run)], stdin=pipe, stdout=pipe, text=True) as other:
+        assert other.stdout.readline() == "\n"
+        with pytest.raises(UserError, match=rf"cascade-seed0: another process \({other.pid} on"):
+            run_quietly(study(base, "figure2", output=str(tmp_path)))
+        other.communicate("\n")
 
 
 def test_without_the_cascade_s_checkpoint_only_its_boxes_are_missing(base, finished, tmp_path):
