@@ -93,9 +93,10 @@ def test_a_run_on_which_another_process_is_working_is_refused(base, finished, tm
     without_checkpoints(finished, tmp_path)
     run = tmp_path / "runs" / "cascade-seed0"
     (run / "samples.json").unlink()
-    hold = "import sys, pathlib as p, cascade_rcnn.locks as l\nwith l.locked(p.Path(sys.argv[1])): print(flush=True), input()"
+    code = "import sys; from pathlib import Path; from cascade_rcnn.locks import locked\n"
+    code += "with locked(Path(sys.argv[1])): print(flush=True), input()"
     pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, "-c", hold, str(run)], stdin=pipe, stdout=pipe, text=True) as other:
+    with subprocess.Popen([sys.executable, "-c", code, str(run)], stdin=pipe, stdout=pipe, text=True) as other:
         assert other.stdout.readline() == "\n"
         with pytest.raises(UserError, match=rf"cascade-seed0: another process \({other.pid} on"):
             run_quietly(study(base, "figure2", output=str(tmp_path)))
