@@ -77,6 +77,16 @@ def peer_weights(peers_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     return files
 
 
+@pytest.fixture(scope="session")
+def dead() -> int:
+    """Return the id of a process that has ended."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    return child
+
+
 @pytest.fixture
 def two_threads() -> Iterator[None]:
     """Run torch on two threads, for results that depend on their number."""

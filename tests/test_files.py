@@ -170,27 +170,23 @@ def test_the_content_is_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
     assert len(events) == 3  # the file, then the folder
 
 
-def test_leftovers_of_killed_processes_are_removed_and_nothing_else(tmp_path):
-    names = (".last.safetensors.123.tmp", "mine.tmp", ".hidden", "last.safetensors", ".notes.tmp")
-    for name in names:
+def test_leftovers_of_killed_processes_are_removed_and_nothing_else(tmp_path, dead):
+    mine, huge = f".mine.{os.getpid()}.tmp", f".last.{'9' * 30}.tmp"  # in a container, the killed one had the same id
+    running = f".last.safetensors.{os.getppid()}.tmp"  # such as of a training run in a subfolder
+    names = ("mine.tmp", ".hidden", "last.safetensors", ".notes.tmp", running)
+    for name in (f".last.safetensors.{dead}.tmp", mine, huge, *names):
         (tmp_path / name).write_text("")
-    (tmp_path / ".folder.7.tmp").mkdir()
+    (tmp_path / f".folder.{dead}.tmp").mkdir()
     (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / ".a.png.8.tmp").write_text("")
+    (tmp_path / "pictures" / f".a.png.{dead}.tmp").write_text("")
     remove_leftovers(tmp_path)
     left = {path.name for path in tmp_path.rglob("*")}
-    assert left == {*names[1:], ".folder.7.tmp", "pictures"}
+    assert left == {*names, f".folder.{dead}.tmp", "pictures"}
 
 
-def test_a_folder_aside_takes_away_those_of_the_dead_alone(tmp_path):
-    child = os.fork()
-    if child == 0:
-        os._exit(0)
-    os.waitpid(child, 0)
-    dead, alive, other = (
-        tmp_path / f".{name}.tmp" for name in (f"m.onnx.{child}", f"m.onnx.{os.getppid()}", "m.onnx.x")
-    )
-    for folder in (dead, alive, other):
+def test_a_folder_aside_takes_away_those_of_the_dead_alone(tmp_path, dead):
+    alive = tmp_path / f".m.onnx.{os.getppid()}.tmp"
+    for folder in (alive, *(tmp_path / f".m.onnx.{name}.tmp" for name in (dead, os.getpid(), "x"))):
         folder.mkdir()
         (folder / "half").write_text("")
     with folder_aside(tmp_path / "m.onnx") as folder:

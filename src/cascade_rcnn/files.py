@@ -21,7 +21,7 @@ from cascade_rcnn.errors import UserError
 from cascade_rcnn.text_files import check_regular
 
 LONGEST_NAME = 230  # bytes, of the 255 that most file systems allow: others are derived from it
-_ASIDE = re.compile(r"\..+\.\d+\.tmp")
+_ASIDE = re.compile(r"\..+\.(\d+)\.tmp")
 
 
 @contextmanager
@@ -99,7 +99,7 @@ def folder_aside(path: Path) -> Iterator[Path]:
     Folders left by killed processes are removed first.
     """
     for left in path.parent.glob(f".{path.name}.*.tmp"):
-        if left.is_dir() and not _is_running(left.name.split(".")[-2]):
+        if left.is_dir() and not _is_of_another(left.name.split(".")[-2]):
             shutil.rmtree(left, ignore_errors=True)
     folder = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     folder.mkdir()
@@ -109,17 +109,17 @@ def folder_aside(path: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_running(process: str) -> bool:
-    """Return whether a process with this id may exist."""
+def _is_of_another(process: str) -> bool:
+    """Return whether another process with this id may exist. In containers, a killed one often had this one's id."""
     if os.name == "nt":  # os.kill would terminate the process there
         return True
     try:
         os.kill(int(process), 0)
-    except (ValueError, ProcessLookupError):
+    except (ValueError, OverflowError, ProcessLookupError):
         return False
     except PermissionError:  # another user's process
         return True
-    return True
+    return int(process) != os.getpid()
 
 
 class NoRoomError(UserError):
@@ -152,9 +152,10 @@ def _sync_folder(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete temporary files left by killed processes in a folder tree; no other process may be writing there."""
+    """Delete temporary files left by killed processes in a folder tree."""
     for path in folder.rglob(".*.tmp"):
-        if _ASIDE.fullmatch(path.name) and path.is_file():
+        name = _ASIDE.fullmatch(path.name)
+        if name and path.is_file() and not _is_of_another(name[1]):  # such as a training run in a subfolder
             path.unlink(missing_ok=True)
 
 

@@ -78,11 +78,11 @@ def test_without_its_checkpoint_a_measurement_stays_missing(base, finished, tmp_
     assert "samples cannot be measured" in said[-1]
 
 
-def test_what_a_killed_process_left_is_removed(base, finished, tmp_path):
+def test_what_a_killed_process_left_is_removed(base, finished, tmp_path, dead):
     without_checkpoints(finished, tmp_path)
     run = tmp_path / "runs" / "cascade-seed0"
     (run / "samples.json").unlink()
-    left = [run / ".samples.json.123.tmp", run / "metrics" / ".default.json.123.tmp"]
+    left = [run / f".samples.json.{dead}.tmp", run / "metrics" / f".default.json.{dead}.tmp"]
     for path in left:
         path.touch()
     run_quietly(study(base, "figure2", output=str(tmp_path)))

@@ -247,7 +247,7 @@ def test_a_process_that_is_killed_loses_one_batch_at_most(folder, tmp_path):
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     assert not (tmp_path / "out" / "detections.json").exists()
-    half = tmp_path / "out" / "pictures" / "deep" / ".b.jpg.1.tmp"  # a file that it may have been writing
+    half = tmp_path / "out" / "pictures" / "deep" / f".b.jpg.{child}.tmp"  # a file that it may have been writing
     half.parent.mkdir(parents=True)
     half.write_bytes(b"")
     rest = OneDog()

@@ -40,6 +40,8 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
             writer.write(frame, k / RATE)
     return path
 
+NOTHING = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0, dtype=torch.long)}
+
 
 class Square:
     """A detector that finds the bright square as a dog of high score and, in a corner, a cat of low score."""
@@ -208,6 +210,25 @@ def test_a_video_that_breaks_off_gives_what_it_has(video, tmp_path):
     assert len(shown(tmp_path / "out" / "video.mp4")) == summary.done
 
 
+def test_a_file_that_was_cut_off_is_noted(tmp_path):
+    path, said = tmp_path / "cut.mkv", list[str]()
+    with video_frames.av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuvj420p"
+        for frame in (*(video_frames.av.VideoFrame(96, 64, "yuvj420p") for _ in range(30)), None):
+            container.mux(stream.encode(frame))
+    with VideoFrames(Clip(source=str(path))) as frames:
+        assert (len(list(frames)), frames.broken) == (30, "")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with VideoFrames(Clip(source=str(path), end=0.5)) as frames:
+        assert (len(list(frames)), frames.broken) == (5, "")
+    done = predict(lambda images: [NOTHING for _ in images], path, tmp_path / "out", report=said.append).done
+    assert 5 < done < 20
+    assert said == [f"{path}: ended early, after {done} frames (the file has only {done / RATE:.1f} of 3.0 s)"]
+    with pytest.raises(UserError, match=r"cannot read this video \(the file has only \d\.\d of 3\.0 s\)"):
+        predict(Square(), path, tmp_path / "later", clip={"start": 2.0})
+
+
 @pytest.mark.parametrize(("packets", "lines"), [(0, None), (5, ["ended early, after 5 frames (Input/output error)"])])
 def test_a_connection_that_is_lost(video, tmp_path, monkeypatch, packets, lines):
     class Lost:
@@ -287,6 +308,12 @@ def test_a_part_without_frames_is_refused(video, tmp_path):
     message = r"square\.mp4: has no frames from 5 s to 6 s, taking every 9th frame; choose another part"
     with pytest.raises(UserError, match=message):
         predict(Square(), video, tmp_path / "out", clip={"start": 5.0, "end": 6.0, "step": 9})
+
+
+def test_a_video_without_frames(video, tmp_path, monkeypatch):
+    monkeypatch.setattr(VideoFrames, "_decoded", lambda frames: iter(()))
+    with pytest.raises(UserError, match=r"square\.mp4: this video has no frames; give another one"):
+        predict(Square(), video, tmp_path / "out")
 
 
 def test_a_video_of_which_nothing_can_be_decoded(video, tmp_path, monkeypatch):

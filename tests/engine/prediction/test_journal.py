@@ -95,3 +95,13 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         Journal(tmp_path / "file" / "images.jsonl", SETTINGS)
+
+
+def test_one_that_starts_at_the_same_moment_does_not_empty_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "images.jsonl"
+    with Journal(path, SETTINGS) as journal:
+        journal.add([entry("a", 1)])
+        monkeypatch.setattr(Path, "exists", lambda _: False)  # as it was before the first one created it
+        with pytest.raises(UserError, match="another predict is writing"):
+            Journal(path, SETTINGS)
+        assert journal.entry("a").image_id == 1

@@ -67,6 +67,8 @@ def _report(job: PredictionJob, frames: VideoFrames, summary: PredictionSummary,
         parts = f"{count(frames.damaged, 'part')} could not be decoded"
         raise UserError(f"{source}: cannot read this video ({parts}); check its format")
     if not number and not stopped:
+        if (clip.start, clip.end, clip.step) == (0, None, 1):
+            raise UserError(f"{source}: this video has no frames; give another one")
         span = f"from {clip.start:g} s" + ("" if clip.end is None else f" to {clip.end:g} s")
         every = "" if clip.step == 1 else f", taking every {clip.step}th frame"
         raise UserError(f"{source}: has no frames {span}{every}; choose another part with --start, --end and --step")

@@ -62,7 +62,8 @@ class Journal:
         self.done: dict[str, tuple[int, int, tuple[int, int], bool]] = {}  # name -> file position, id, stamp, success
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("r+b" if path.exists() else "w+b")
+            self._file = path.open("a+b")  # never truncates: the file may be another process's, which has the lock
+            self._file.seek(0)
         except OSError as error:
             raise self._unwritable(error) from None
         try:

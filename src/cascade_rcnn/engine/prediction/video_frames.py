@@ -29,6 +29,8 @@ from cascade_rcnn.text import storable
 _LIVE = ("rtsp", "rtmp", "rtmps", "rtp", "udp", "tcp", "srt")
 _URL = re.compile(r"(\w+)://")
 _USUAL_RATE = 25  # frames per second, for streams that do not specify a rate
+_EXACT = ("mov", "matroska", "avi")  # formats whose header has the exact length of the video
+_UNNOTICED = 1.0  # seconds that may be missing at the end, such as frames that need others
 _BT709, _LIMITED = 1, 1  # FFmpeg's numbers of colours as in HD, and of a range of 16 to 235
 
 
@@ -126,7 +128,7 @@ class VideoFrames:
         return max(0, round((end - self.clip.start) * self.rate / self.clip.step))
 
     def __iter__(self) -> Iterator[Frame]:
-        shift, last = 0.0, -1 / self.rate
+        shift, last, index = 0.0, -1 / self.rate, -1
         for index, frame in enumerate(self._decoded()):
             seconds = index / self.rate if frame.time is None else frame.time
             if index == 0 or seconds + shift < last:  # a joined recording, whose clock starts again
@@ -137,6 +139,19 @@ class VideoFrames:
             if seconds >= self.clip.start and index % self.clip.step == 0:
                 rgb = self._to_rgb.reformat(frame, format="rgb24").to_ndarray()
                 yield Frame(index, seconds, *_upright(rgb, frame, self._stream.sample_aspect_ratio or Fraction(1)))
+        self.broken = self.broken or self._what_is_missing(index + 1, last + 1 / self.rate)
+
+    def _what_is_missing(self, number: int, end: float) -> str:
+        """Compare what was decoded with the header; FFmpeg reports no error at the end of a file that was cut off."""
+        container, stream = self._container, self._stream
+        if not number or 0 < stream.frames <= number or not container.format.name.startswith(_EXACT):
+            return ""
+        length = 0.0
+        if stream.duration and stream.time_base:
+            length = float(stream.duration * stream.time_base)
+        elif container.duration and len(container.streams) == 1:  # other streams may be longer
+            length = container.duration / av.time_base
+        return f"the file has only {end:.1f} of {length:.1f} s" if end + _UNNOTICED < length else ""
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         """Decode from the beginning, so that frame numbers are exact; count and skip damaged parts."""
