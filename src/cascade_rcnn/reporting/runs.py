@@ -84,8 +84,9 @@ def open_run(folder: str | Path) -> Run:
         raise UserError(f"{folder}: not the folder of a training run (no recipe.json); give the --output of `train`")
     recipe = read_recipe(folder / "recipe.json")
     best, last = folder / "best.safetensors", folder / "last.safetensors"
-    if best.is_file():
-        return Run(folder, recipe, best, int(read_json(folder / "best.json")["epoch"]))
+    metrics = folder / "best.json"
+    if best.is_file() and (metrics.is_file() or not last.is_file()):  # a run that is going on writes the metrics last
+        return Run(folder, recipe, best, int(read_json(metrics)["epoch"]))
     if last.is_file():
         return Run(folder, recipe, last, None)
     raise UserError(f"{folder}: this run has no checkpoint yet; wait until it finishes an epoch")
