@@ -589,6 +589,14 @@ def test_a_command_that_is_out_of_memory_ends_with_one_line(error, monkeypatch, 
     assert fails(capsys, "export").endswith("; give a smaller --size")
 
 
+def test_an_error_of_the_system_names_the_file_and_has_no_number(monkeypatch, capsys):
+    def name_it(arguments):
+        raise OSError(36, "File name too long", arguments[0])
+
+    monkeypatch.setitem(cli._VERBS, "train", name_it)
+    assert fails(capsys, "train", "x" * 300) == f"error: {'x' * 300}: File name too long"
+
+
 def test_a_folder_that_is_gone_is_reported(tmp_path, monkeypatch, capsys):
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")

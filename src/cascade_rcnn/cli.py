@@ -67,8 +67,10 @@ def _main(arguments: Sequence[str]) -> None:
     try:
         with ending_cleanly():
             _run(arguments[0], arguments[1:])
-    except (UserError, OSError) as error:
+    except UserError as error:
         _fail(str(error), 2 if isinstance(error, UsageError) else 1)
+    except OSError as error:  # such as a name that is too long
+        _fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error), 1)
     except Interrupted as stop:
         print(printable(str(stop)))
         sys.exit(130)
