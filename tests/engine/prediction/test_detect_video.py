@@ -40,6 +40,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
             writer.write(frame, k / RATE)
     return path
 
+
 NOTHING = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0, dtype=torch.long)}
 
 
