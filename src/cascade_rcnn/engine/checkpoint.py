@@ -24,8 +24,11 @@ def save_state(path: str | Path, state: dict[str, Any], *, backup: str | Path | 
     """
     with replacing(path, backup=backup) as aside:
         try:
-            torch.save(state, aside)
+            with aside.open("wb") as file:  # of a path, torch would not say why it cannot write to it
+                torch.save(state, file)
         except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
             raise UserError(f"{path}: cannot be written ({reason(error)}); choose another output") from None
 
 
