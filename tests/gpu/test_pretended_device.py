@@ -84,7 +84,10 @@ def test_the_same_detections_as_on_the_cpu(name, options, waits):
             torch.testing.assert_close(here(other[key]), values, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize(("name", "options"), VARIANTS)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [pytest.param(*one, marks=[pytest.mark.slow] * (one[0] in BACKBONES)) for one in VARIANTS],
+)
 def test_the_same_losses_and_gradients_as_on_the_cpu(name, options, waits):
     losses, gradients = learned(DEVICE, name, options)
     expected, slopes = learned("cpu", name, options)
