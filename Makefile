@@ -11,13 +11,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart starter test tests test-slow lint style types docs notebooks package bench torture clean
+.PHONY: help quickstart starter test tests test-slow test-oldest lint style types docs notebooks package bench torture clean
 
 help:
 	@echo "make quickstart   find people in a photo, fine-tune on blood cells, evaluate, draw; needs no data"
 	@echo "make starter      train the detector that comes with the package; PERSONS=folder BACKBONE=file: its data"
 	@echo "make test         ruff, import layers, then pyright beside the tests"
 	@echo "make test-slow    the tests that take longer"
+	@echo "make test-oldest  the tests with the oldest versions that pyproject.toml admits, in build/oldest"
 	@echo "make lint         the checks of 'make test' without the tests"
 	@echo "make docs         the documentation site in build/site; fails on a broken link"
 	@echo "make notebooks    run the notebooks of docs/notebooks and keep what they show"
@@ -46,6 +47,13 @@ tests: $(READY)
 test-slow: $(READY)
 	@$(BIN)/python -m pip install --quiet --group slow
 	@$(BIN)/python -m pytest -m slow --timeout 3600
+
+test-oldest: $(READY)
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/python -m uv venv --quiet --clear --python $(BIN)/python build/oldest
+	@$(BIN)/python -m uv pip install --quiet --python build/oldest/bin/python --resolution lowest-direct \
+		--editable ".[all]" --group dev
+	@build/oldest/bin/python -m pytest --numprocesses $(JOBS) --dist loadgroup
 
 lint: style types
 

@@ -23,11 +23,13 @@ class ProgressBar:
         self._task = self._bar.add_task(title, total=total, text="")
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        if self.live:
+            self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        if self.live:  # before rich 14.3, even a disabled bar ends with an empty line
+            self._bar.stop()
 
     def advance(self, images: int, text: str) -> None:
         """Advance by a number of images, and show `text` as the status."""
