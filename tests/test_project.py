@@ -57,7 +57,7 @@ def test_continuous_integration_covers_what_is_supported():
     assert matrix["python"] == versions
     assert PROJECT["requires-python"] == f">={versions[0]}"
     oldest = WORKFLOW["jobs"]["test-oldest"]["steps"]
-    assert [step["with"]["python-version"] for step in oldest if "python-version" in step.get("with", {})] == versions[:1]
+    assert versions[0] in [step.get("with", {}).get("python-version") for step in oldest]
     assert any(step.get("run", "").startswith("make test-oldest ") for step in oldest)
 
 
