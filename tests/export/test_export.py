@@ -29,7 +29,7 @@ from cascade_rcnn.data import load_annotations
 from cascade_rcnn.data.shapes import write_shapes
 from cascade_rcnn.export import to_onnx, to_torch, triton
 from cascade_rcnn.export.export import SUFFIX, Format, Request, _calibration, _fixed_size, export
-from cascade_rcnn.export.graph import DetectionGraph, capture
+from cascade_rcnn.export.graph import DetectionGraph, capture, quiet
 from cascade_rcnn.export.quantize import quantize
 from cascade_rcnn.models.build import build, build_backbone
 from cascade_rcnn.models.weighted_sum import weighted_sum
@@ -281,9 +281,10 @@ def test_engines_pool_boxes_as_torchvision_does_even_empty_ones(tmp_path):
     program = torch.export.export(Pooling(), given)
     path, names = tmp_path / "pooling.onnx", ["images", "sizes"]
     table = to_onnx._TRANSLATIONS
-    torch.onnx.export(
-        program, f=path, opset_version=18, custom_translation_table=table, input_names=names, optimize=False
-    )
+    with quiet():
+        torch.onnx.export(
+            program, f=path, opset_version=18, custom_translation_table=table, input_names=names, optimize=False
+        )
     feed = dict(zip(names, (x.numpy() for x in given), strict=True))
     expected = roi_align(*given, 2, 0.25, 0, aligned=True)
     assert expected[0].min() > 0
