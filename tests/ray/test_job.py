@@ -120,8 +120,6 @@ def test_it_continues_where_it_stopped(images, expected, tmp_path):
     assert run(part, tmp_path / "found").done == 0
     with pytest.raises(UserError, match=r"other settings \(threshold\)"):
         run(part, tmp_path / "found", threshold=0.5)
-    with pytest.raises(UserError, match=r"other settings \(nms_iou\)"):  # unset is not None
-        run(part, tmp_path / "found", nms_iou=None)
 
 
 def test_a_checkpoint_trained_further_is_another_one(tmp_path):

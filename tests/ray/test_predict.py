@@ -17,6 +17,8 @@ from cascade_rcnn.config import Category
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.masks import Masks
 from cascade_rcnn.ray import SCHEMA, Predict, predict_dataset
+from cascade_rcnn.ray.job import _SETTINGS, _check_settings
+from cascade_rcnn.ray.storage import Place
 
 
 class Corners:
@@ -109,6 +111,14 @@ def test_a_process_that_reads_images_does_without_torch():
     assert done.stdout == "False\n"
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = cascade_rcnn.ray.nothing
+
+
+def test_no_resizing_is_another_setting_than_the_models_own_size(tmp_path):
+    place = Place(tmp_path)
+    place.write(_SETTINGS, b'{"threshold": 0.5}')
+    _check_settings(place, {"threshold": 0.5})
+    with pytest.raises(UserError, match=r"other settings \(min_size\)"):
+        _check_settings(place, {"threshold": 0.5, "min_size": None})
 
 
 @pytest.mark.parametrize(
