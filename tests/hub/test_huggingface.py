@@ -158,6 +158,7 @@ def endpoint(monkeypatch, tmp_path, model):
     monkeypatch.setattr(constants, "ENDPOINT", host)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", host + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # if an earlier test imported it with --offline
     monkeypatch.delenv("CASCADE_RCNN_OFFLINE", raising=False)
     yield host
     server.shutdown()
