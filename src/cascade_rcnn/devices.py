@@ -1,4 +1,4 @@
-"""The device that a model runs on."""
+"""The device that a model runs on, and copies to it."""
 
 import torch
 
@@ -13,6 +13,14 @@ def choose_device(name: str | torch.device | None) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device {name}: cannot be used here ({_why(error)}); give cpu, cuda or mps") from None
     return device
+
+
+def send(x: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy to the device without waiting for a GPU, where that is safe: pinned memory must be kept until it has waited.
+
+    A copy to a CPU could be read too early, and Apple's GPU would read ordinary memory that has been freed.
+    """
+    return x.to(device, non_blocking=device.type not in ("cpu", "mps"))
 
 
 def _why(error: RuntimeError | AssertionError) -> str:

@@ -59,8 +59,9 @@ def _compute(operator: Any, args: Any, kwargs: dict[str, Any], waits: list[str])
         raise RuntimeError(f"{name}: tensors are on both devices: {[tuple(x.shape) for x in here]} on the CPU")
     result_there = bool(there) if target is None else target.type == DEVICE.type
     crosses = moves and (bool(there and here) or bool(there) != result_there)
+    asynchronous = result_there and kwargs.get("non_blocking", False)
     masks = by_index and any(x is not None and x.dtype == torch.bool for x in args[1])
-    if crosses or (there and (name in _READS or masks)):
+    if (crosses and not asynchronous) or (there and (name in _READS or masks)):
         waits.append(name)
     if target is not None:
         kwargs = {**kwargs, "device": torch.device("cpu")}

@@ -111,6 +111,16 @@ def test_detecting_waits_for_nms_alone(name, waits, monkeypatch):
     assert waits == []
 
 
+@pytest.mark.parametrize("options", [{}, {"semantics": "mmdet"}, {"backbone_norm": "batch", "norm": "batch"}])
+def test_a_step_of_training_waits_for_nms_alone(options, waits, monkeypatch):
+    monkeypatch.setattr(nms, "OPERATOR", lambda boxes, scores, groups, valid, iou: valid)
+    detector, given = built(FPN, **options).train().to(DEVICE), (images("cpu"), targets("cpu"))
+    for _ in range(2):  # the first one makes the anchors
+        waits.clear()
+        sum(detector(*given).values()).backward()
+    assert waits == []
+
+
 @pytest.mark.parametrize("number", [0, 1, 300, 5000])
 def test_nms_keeps_the_same(number, waits):
     """Of 5,000 boxes, more are valid than are compared at once."""
@@ -219,12 +229,14 @@ def test_the_pretended_device_refuses_mixed_devices_and_notices_waits(waits):
     for mix in (lambda: there + numbers, lambda: numbers[there.long()], lambda: torch.cat([there, numbers])):
         with pytest.raises(RuntimeError, match="tensors are on both devices"):
             mix()
+    assert here(numbers.to(DEVICE, non_blocking=True)).tolist() == [0, 1, 2]
     assert waits == []
     for wait in (
         lambda: there.sum().item(),
         lambda: there[there > 1],
         lambda: there.cpu(),
         lambda: numbers.to(DEVICE),
+        lambda: there.to("cpu", non_blocking=True),
         lambda: there.tolist(),
         lambda: bool((there > 1).any()),
     ):

@@ -86,7 +86,8 @@ def localization(
     loss: BoxLoss, deltas: Tensor, boxes: Tensor, truth: Tensor, coder: BoxCoder, *, mask: Tensor, normalizer: Tensor
 ) -> Tensor:
     """Compute the localization loss of the positives: deltas, boxes, truth (..., 4), mask (...) -> scalar."""
-    unit = boxes.new_tensor([0.0, 0.0, 1.0, 1.0])  # replaces masked boxes, which may be empty or NaN
+    # Masked boxes, which may be empty or NaN, become (0, 0, 1, 1); copying a constant would wait for the GPU.
+    unit = (torch.arange(4, device=boxes.device) // 2).to(boxes.dtype)
     boxes, truth = (torch.where(mask[..., None], x, unit) for x in (boxes, truth))
     risk = loss(deltas, boxes, truth, coder)
     return torch.where(mask, risk, 0.0).sum() / normalizer

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cascade_rcnn.config import PreprocessConfig
+from cascade_rcnn.devices import send
 from cascade_rcnn.errors import UserError
 from cascade_rcnn.images.resizing import padded_size, resized_size
 from cascade_rcnn.images.tensors import to_tensor
@@ -51,7 +52,8 @@ class Preprocess(nn.Module):
         for k, image in enumerate(resized):  # by index: gradients of images do not flow into views from an iteration
             pixels[k, :, : image.shape[1], : image.shape[2]] = (image - self.mean) / self.std
         given = [image.shape[-2:] for image in images]
-        return ImageBatch(pixels, self.mean.new_tensor(sizes), self.mean.new_tensor(given))
+        both = send(torch.tensor([sizes, given], dtype=torch.float32, device="cpu"), pixels.device)
+        return ImageBatch(pixels, *both)
 
     def _short_side(self) -> int | None:
         sizes = self.config.min_size or ()
@@ -62,7 +64,7 @@ class Preprocess(nn.Module):
 
     def _scale(self, image: Tensor) -> Tensor:
         # The caller keeps pinned images until NMS has waited for the GPU, and with it for this copy.
-        scaled = image.to(self.mean.device, non_blocking=True).to(self.mean.dtype)
+        scaled = send(image, self.mean.device).to(self.mean.dtype)
         scaled = scaled if image.dtype == torch.uint8 else scaled * 255
         return scaled.flip(0) if self.config.bgr else scaled
 

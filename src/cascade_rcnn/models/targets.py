@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from cascade_rcnn import boxes as box_ops
+from cascade_rcnn.devices import send
 from cascade_rcnn.errors import UserError, reason
 from cascade_rcnn.masks import Masks
 from cascade_rcnn.structures import ImageBatch, TargetExtras, Targets
@@ -38,16 +39,18 @@ def batch_targets(
     if bool((boxes <= 1).all() & (boxes % 1 != 0).any()):
         note = "targets: all boxes of this batch lie within one pixel; give pixels, not fractions of the image"
         warnings.warn(note, stacklevel=2)
+    some_crowd = bool(crowd.any())
+    boxes, labels, crowd = (send(x, device) for x in (boxes, labels, crowd))
     scale = (images.sizes / images.original_sizes).flip(-1)
-    boxes = boxes * scale.cpu().repeat(1, 2)[:, None]
+    boxes = boxes * scale.repeat(1, 2)[:, None]
     real = box_ops.nonempty(boxes)
-    ignore = (real & crowd).to(device) if bool(crowd.any()) else None
+    ignore = real & crowd if some_crowd else None
     columns = {name: [one[name] for one in given] for name in extras}
     batched: TargetExtras = {
         name: _encoded(values, images, device) if name == "masks" else _padded(name, values, slots, device)
         for name, values in columns.items()
     }
-    return Targets(boxes.to(device), labels.to(device), (real & ~crowd).to(device), ignore, batched, scale)
+    return Targets(boxes, labels, real & ~crowd, ignore, batched, scale)
 
 
 def _check(k: int, boxes: Tensor, labels: Tensor, num_classes: int) -> None:

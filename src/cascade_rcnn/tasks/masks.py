@@ -84,8 +84,9 @@ class MaskTask(nn.Module):
         rows = positive.byte().topk(number, dim=1).indices  # each image's positives, or one row of weight 0
         chosen = positive.gather(1, rows)
         boxes, labels = box_ops.gather(trained.output.boxes, rows), trained.labels.gather(1, rows)
-        some = bool(chosen.any())
-        keep = chosen.flatten().nonzero()[:, 0] if some else torch.zeros_like(rows[0, :1])
+        keep = chosen.flatten().nonzero()[:, 0]
+        some = len(keep) > 0
+        keep = keep if some else torch.zeros_like(rows[0, :1])
         pooled = self.pool(table, boxes.masked_fill(~chosen[..., None], 0.0))[keep]
         logits = head(pooled, labels.flatten()[keep], None if some else chosen.flatten()[keep])
         with torch.no_grad():
