@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from benchmarks.against import detr, ours, torchvision_models
-from benchmarks.against.setting import BATCH, Contender, Detect, Setting, read_set, stem, stream
+from benchmarks.against.setting import BATCH, Contender, Detect, Setting, read_set, sides, stem, stream
 from benchmarks.measure import peak_mb
 from cascade_rcnn import find_recipe
 from cascade_rcnn.data import Annotations
@@ -62,8 +62,8 @@ def run(
         own = folder / where
         shutil.rmtree(own, ignore_errors=True)  # left by an interrupted run
         setting = Setting(
-            images=stream(train, length, seed, own / "links"), weights=Path(weights), seed=seed, precision=precision,
-            folder=own / "training",
+            images=stream(train, length, seed, own / "links"), sides=sides(name), weights=Path(weights), seed=seed,
+            precision=precision, folder=own / "training",
         )  # fmt: skip
         return fit(setting, tick)
 

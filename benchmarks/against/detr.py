@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from benchmarks.against.setting import MAX_SIZE, MIN_SIZE, Detect, Setting, Tick, batches
-from cascade_rcnn.engine.predictor import Precision, autocast
+from benchmarks.against.setting import Detect, Setting, Tick, batches
+from cascade_rcnn.engine.predictor import autocast
 
 _CPU = torch.device("cpu")
 _MEAN, _STD = torch.tensor([0.485, 0.456, 0.406])[:, None, None], torch.tensor([0.229, 0.224, 0.225])[:, None, None]
@@ -30,7 +30,7 @@ def contend(setting: Setting, tick: Tick) -> Detect:
     groups = [{"params": list(model.model.backbone.parameters()), "lr": 1e-5}, {"params": rest}]
     optimizer = torch.optim.AdamW(groups, lr=1e-4, weight_decay=1e-4)
     for batch in batches(setting):
-        pixels, labels = collate([(image, target) for image, target in batch.samples()])
+        pixels, labels = collate(batch.samples(), setting.sides)
         with autocast(_CPU, setting.precision):
             loss = model(pixel_values=pixels, labels=labels).loss
         optimizer.zero_grad()
@@ -38,7 +38,7 @@ def contend(setting: Setting, tick: Tick) -> Detect:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
         optimizer.step()
         tick()
-    return _detect(model.eval(), setting.precision)
+    return _detect(model.eval(), setting)
 
 
 def _model(weights: Path, classes: int) -> Any:
@@ -81,40 +81,44 @@ def torchvision_name(name: str) -> str:
     return name
 
 
-def scale(height: int, width: int) -> float:
-    """Return the factor by which an image is resized, to the short side and the maximum long side of all contenders."""
-    return min(MIN_SIZE / min(height, width), MAX_SIZE / max(height, width))
+def scale(image: Tensor, sides: tuple[int, int]) -> float:
+    """Return the factor by which an image (3, H, W) is resized, to the short side and the longest of all contenders."""
+    shape = image.shape[1:]
+    return min(sides[0] / min(shape), sides[1] / max(shape))
 
 
-def _prepare(image: Tensor) -> Tensor:
-    factor = scale(*image.shape[1:])
+def _prepare(image: Tensor, sides: tuple[int, int]) -> Tensor:
+    factor = scale(image, sides)
     size = [round(factor * side) for side in image.shape[1:]]
     resized = F.interpolate(image[None].float() / 255, size=size, mode="bilinear", antialias=True)[0]
     return (resized - _MEAN) / _STD
 
 
-def collate(samples: list[tuple[Tensor, dict[str, Any]]]) -> tuple[Tensor, list[dict[str, Tensor]]]:
+def collate(
+    samples: list[tuple[Tensor, dict[str, Any]]], sides: tuple[int, int]
+) -> tuple[Tensor, list[dict[str, Tensor]]]:
     """Resize and pad to a multiple of the stride; boxes become centres and sizes, as fractions of the padded image."""
-    images = [_prepare(image) for image, _ in samples]
+    images = [_prepare(image, sides) for image, _ in samples]
     height, width = (-(-max(image.shape[k] for image in images) // _STRIDE) * _STRIDE for k in (1, 2))
     pixels = torch.stack([F.pad(i, (0, width - i.shape[2], 0, height - i.shape[1])) for i in images])
     labels = []
     for image, target in samples:
-        boxes = target["boxes"] * scale(*image.shape[1:]) / torch.tensor([width, height, width, height])
+        boxes = target["boxes"] * scale(image, sides) / torch.tensor([width, height, width, height])
         corner, end = boxes.split(2, dim=1)
         labels.append({"class_labels": target["labels"] - 1, "boxes": torch.cat(((corner + end) / 2, end - corner), 1)})
     return pixels, labels
 
 
-def _detect(model: Any, precision: Precision) -> Detect:
+def _detect(model: Any, setting: Setting) -> Detect:
     @torch.inference_mode()
     def detect(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        pixels, _ = collate([(image, {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)})])
-        with autocast(_CPU, precision):
+        nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
+        pixels, _ = collate([(image, nothing)], setting.sides)
+        with autocast(_CPU, setting.precision):
             found = model(pixel_values=pixels)
         scores, flat = found.logits[0].float().sigmoid().flatten().topk(100)
         centre, size = found.pred_boxes[0].float()[flat // found.logits.shape[-1]].split(2, dim=1)
-        factor = scale(*image.shape[1:])
+        factor = scale(image, setting.sides)
         extent = torch.tensor([pixels.shape[3], pixels.shape[2]]) / factor
         limit = torch.tensor([image.shape[2], image.shape[1]])
         corners = [((centre + sign * size / 2) * extent).clamp(min=0).minimum(limit) for sign in (-1, 1)]

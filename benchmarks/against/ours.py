@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 import cascade_rcnn
-from benchmarks.against.setting import BATCH, MAX_SIZE, MIN_SIZE, Contender, Detect, Setting, Tick
+from benchmarks.against.setting import BATCH, Contender, Detect, Setting, Tick
 from cascade_rcnn.recipes import Recipe
 
 
@@ -32,7 +32,7 @@ def _contender(recipe: Recipe) -> Contender:
     def contend(setting: Setting, tick: Tick) -> Detect:
         weights = None if recipe.init else str(setting.weights)
         chosen = replace(
-            _sized(recipe), weights_backbone=weights, seed=setting.seed, precision=setting.precision,
+            _sized(recipe, setting.sides), weights_backbone=weights, seed=setting.seed, precision=setting.precision,
             output=str(setting.folder),
         )  # fmt: skip
         result = cascade_rcnn.train(chosen, data=setting.images, callbacks=[_Ticks(tick)])
@@ -41,8 +41,8 @@ def _contender(recipe: Recipe) -> Contender:
     return contend
 
 
-def _sized(recipe: Recipe) -> Recipe:
-    options = replace(recipe.options, min_size=MIN_SIZE, max_size=MAX_SIZE)
+def _sized(recipe: Recipe, sides: tuple[int, int]) -> Recipe:
+    options = replace(recipe.options, min_size=sides[0], max_size=sides[1])
     return replace(recipe, options=options, epochs=1, batch_size=BATCH, evaluate_every=0, workers=0)
 
 

@@ -16,13 +16,15 @@ from cascade_rcnn.data.packed import PackedStrings
 from cascade_rcnn.engine.predictor import Precision
 
 BATCH = 4
-MIN_SIZE, MAX_SIZE = 240, 408
 ANCHORS = (16, 32, 64, 128, 256)  # for all contenders, as the usual anchors for 800 pixels are too large for 240
+_SIDES = {"boards": (400, 400)}  # of the resized images: the short one, and the longest; of the other datasets:
+_USUAL_SIDES = (240, 408)
 SETS = {  # two splits each, as a path (for `cells`, within the package) and the name of the split if it needs one
     "cells": (("train.json", None), ("val.json", None)),
     "bccd": (("bccd", "train"), ("bccd", "val")),
     "person": (("coco_person/person_train.json", None), ("coco_person/person_val.json", None)),
     "nuclei": (("nuclei/train.json", None), ("nuclei/val.json", None)),
+    "boards": (("boards/train.json", None), ("boards/val.json", None)),
     "coco80": (("coco_person/instances_train.json", None), ("coco_person/instances_val.json", None)),
 }
 _IMAGES = {"person": "coco_person/images", "coco80": "coco_person/images"}
@@ -36,6 +38,7 @@ class Setting:
     """The setting of a training run; `images` are the training images in the order of use, each to be used once."""
 
     images: Annotations
+    sides: tuple[int, int]  # of the resized images: the short one, and the longest
     weights: Path  # of a ResNet-18 trained on ImageNet
     seed: int
     precision: Precision
@@ -62,6 +65,11 @@ def read_set(data: Path, name: str) -> tuple[Annotations, Annotations]:
         load_annotations(data / train, images=images, split=train_split),
         load_annotations(data / val, images=images, split=val_split),
     )
+
+
+def sides(name: str) -> tuple[int, int]:
+    """Return the short side of a dataset's resized images, and the longest."""
+    return _SIDES.get(name, _USUAL_SIDES)
 
 
 def order(images: int, length: int, seed: int) -> Tensor:

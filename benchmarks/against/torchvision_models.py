@@ -17,12 +17,12 @@ from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCN
 from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from benchmarks.against.setting import ANCHORS, BATCH, MAX_SIZE, MIN_SIZE, Contender, Detect, Setting, Tick, batches
+from benchmarks.against.setting import ANCHORS, BATCH, Contender, Detect, Setting, Tick, batches
 from cascade_rcnn.engine.predictor import Precision, autocast
 from cascade_rcnn.engine.training.optim import clip_norm, learning_rate, make_optimizer, moving_average
 from cascade_rcnn.recipes import Recipe
 
-Build = Callable[[Path, int], FasterRCNN]
+Build = Callable[[Path, int, tuple[int, int]], FasterRCNN]  # from weights, number of classes, and the sides of images
 Factor = Callable[[int], float]  # from the number of an update to the factor of the learning rate
 _CPU = torch.device("cpu")
 _CHANNELS = [64, 128, 256, 512]
@@ -31,29 +31,27 @@ _RATIOS = (0.5, 1.0, 2.0)
 _DROPS, _RATE, _RATE_BATCH, _WARMUP = (16 / 26, 22 / 26), 0.02, 16, (1000, 1 / 26)
 
 
-def version_1(weights: Path, classes: int) -> FasterRCNN:
+def version_1(weights: Path, classes: int, sides: tuple[int, int]) -> FasterRCNN:
     """Build `fasterrcnn_resnet50_fpn` on a ResNet-18, with a pyramid of 256 channels and a head of 1,024 units."""
     backbone = _backbone(weights, FrozenBatchNorm2d)
-    return FasterRCNN(backbone, classes + 1, MIN_SIZE, MAX_SIZE, rpn_anchor_generator=_anchors())
+    return FasterRCNN(backbone, classes + 1, *sides, rpn_anchor_generator=_anchors())
 
 
-def version_2(weights: Path, classes: int) -> FasterRCNN:
+def version_2(weights: Path, classes: int, sides: tuple[int, int]) -> FasterRCNN:
     """Build `fasterrcnn_resnet50_fpn_v2` on a ResNet-18: two RPN and four head convolutions, batch norm throughout."""
     backbone = _backbone(weights, nn.BatchNorm2d)
     backbone.fpn = FeaturePyramidNetwork(_CHANNELS, 256, LastLevelMaxPool(), norm_layer=nn.BatchNorm2d)
     head = FastRCNNConvFCHead((256, 7, 7), [256] * 4, [1024], norm_layer=nn.BatchNorm2d)
     rpn = RPNHead(256, len(_RATIOS), conv_depth=2)
-    return FasterRCNN(
-        backbone, classes + 1, MIN_SIZE, MAX_SIZE, rpn_anchor_generator=_anchors(), rpn_head=rpn, box_head=head
-    )
+    return FasterRCNN(backbone, classes + 1, *sides, rpn_anchor_generator=_anchors(), rpn_head=rpn, box_head=head)
 
 
-def narrow(weights: Path, classes: int) -> FasterRCNN:
+def narrow(weights: Path, classes: int, sides: tuple[int, int]) -> FasterRCNN:
     """Build version 1 with the widths and numbers of boxes of our recipe `small`: more updates in the same time."""
     backbone = _backbone(weights, FrozenBatchNorm2d)
     backbone.fpn, backbone.out_channels = FeaturePyramidNetwork(_CHANNELS, 64, LastLevelMaxPool()), 64
     return FasterRCNN(
-        backbone, None, MIN_SIZE, MAX_SIZE, rpn_anchor_generator=_anchors(), box_head=TwoMLPHead(64 * 49, 256),
+        backbone, None, *sides, rpn_anchor_generator=_anchors(), box_head=TwoMLPHead(64 * 49, 256),
         box_predictor=FastRCNNPredictor(256, classes + 1), box_batch_size_per_image=128,
         rpn_post_nms_top_n_train=300, rpn_post_nms_top_n_test=300,
     )  # fmt: skip
@@ -83,7 +81,7 @@ def from_model(build: Build, recipe: Recipe | None = None) -> Contender:
 
     def contend(setting: Setting, tick: Tick) -> Detect:
         torch.manual_seed(setting.seed)
-        model = build(setting.weights, len(setting.images.categories)).train()
+        model = build(setting.weights, len(setting.images.categories), setting.sides).train()
         given = list(batches(setting))
         optimizer, factor = _like_recipe(model, recipe, len(given)) if recipe else _reference(model, len(given))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

@@ -45,7 +45,7 @@ def test_a_stream_is_a_set_like_any_other(shapes, tmp_path):
 
 
 def _setting(images: Annotations, folder: Path) -> Setting:
-    return Setting(images=images, weights=folder, seed=0, precision="bf16", folder=folder)
+    return Setting(images=images, sides=(240, 408), weights=folder, seed=0, precision="bf16", folder=folder)
 
 
 def test_batches_hold_every_image_and_mirror_boxes_with_it(shapes, tmp_path):
@@ -95,7 +95,7 @@ class _SometimesNaN(nn.Module):
 
 def test_an_update_that_is_not_finite_is_left_out(shapes, tmp_path):
     setting = _setting(stream(shapes, 3 * BATCH, 0, tmp_path / "links"), tmp_path)
-    detect = from_model(lambda weights, classes: _SometimesNaN())(setting, lambda: None)  # type: ignore[arg-type]
+    detect = from_model(lambda weights, classes, sides: _SometimesNaN())(setting, lambda: None)  # type: ignore[arg-type]
     _, scores, _ = detect(torch.zeros(3, 8, 8, dtype=torch.uint8))
     assert scores > 0
 
@@ -130,8 +130,8 @@ def test_names_of_a_resnet(theirs, torchvision):
 
 def test_detr_gets_resized_padded_images_and_boxes_in_shares_of_them():
     target = {"boxes": torch.tensor([[0.0, 0.0, 100.0, 60.0]]), "labels": torch.tensor([2])}
-    pixels, labels = detr.collate([(torch.zeros(3, 120, 200, dtype=torch.uint8), target)])
-    assert detr.scale(120, 200) == 2.0  # 240 x 400, within 240 x 408, padded to 256 x 416
+    pixels, labels = detr.collate([(torch.zeros(3, 120, 200, dtype=torch.uint8), target)], (240, 408))
+    assert detr.scale(torch.zeros(3, 120, 200), (240, 408)) == 2.0  # 240 x 400, within 240 x 408, padded to 256 x 416
     assert pixels.shape == (1, 3, 256, 416)
     assert labels[0]["class_labels"].tolist() == [1]
     expected = torch.tensor([[100 / 416, 60 / 256, 200 / 416, 120 / 256]])
