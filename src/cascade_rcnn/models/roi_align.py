@@ -39,6 +39,7 @@ class Table(NamedTuple):
 
     maps: list[Tensor]  # (B, C, H_l, W_l) each
     rows: Tensor | None  # (P, C): every cell of every map, ordered by level and image; None: use the kernel on `maps`
+    geometry: Tensor | None  # (L, 4) int64: height and width of each level's map, stride, and row of its first cell
 
 
 class PyramidRoIAlign(nn.Module):
@@ -62,11 +63,11 @@ class PyramidRoIAlign(nn.Module):
     def table(self, features: list[Tensor]) -> Table:
         """Lay out [P2..P5 (B, C, H_l, W_l)] for `forward`, to share between calls."""
         maps = features[: len(self.strides)]
-        if self.config.sampling == 0:
-            if maps[0].device.type != "cpu" or torch.compiler.is_compiling():
-                return Table([_for_kernel(x) for x in maps], None)
-            return Table(maps, _rows(maps, self._channels(maps)).float())
-        return Table(maps, _rows(maps, self._channels(maps)))
+        adaptive = self.config.sampling == 0
+        if adaptive and (maps[0].device.type != "cpu" or torch.compiler.is_compiling()):
+            return Table([_for_kernel(x) for x in maps], None, None)
+        rows = _rows(maps, self._channels(maps))
+        return Table(maps, rows.float() if adaptive else rows, _geometry(maps, self.strides))
 
     def _channels(self, maps: list[Tensor]) -> int:
         """Return the number of pooled channels, C."""
@@ -88,9 +89,10 @@ class PyramidRoIAlign(nn.Module):
     def _gather(self, table: Table, boxes: Tensor) -> Tensor:
         """Pool with a fixed grid; return (R * S * S, C)."""
         assert table.rows is not None
+        assert table.geometry is not None
         bins, points = self.config.resolution, self.config.sampling
-        height, width, scale, start = self._of_level(table.maps, levels(boxes, self.strides))
-        low, high = (boxes * scale[..., None]).flatten(0, 1).split(2, dim=1)  # (R, 2): x and y, in cells
+        height, width, stride, start = table.geometry[levels(boxes, self.strides)].unbind(-1)  # (B, K) each
+        low, high = (boxes / stride[..., None]).flatten(0, 1).split(2, dim=1)  # (R, 2): x and y, in cells
         low, length = (low - 0.5, high - low) if self.config.aligned else (low, (high - low).clamp(min=1))
         last = torch.stack([width, height], dim=-1).view(-1, 2, 1) - 1
         place = (torch.arange(bins * points, device=boxes.device) + 0.5) / (bins * points)
@@ -111,18 +113,6 @@ class PyramidRoIAlign(nn.Module):
             index = index * bins**2 + torch.arange(bins**2, device=index.device).view(bins, bins, 1, 1)
         return weighted_sum(index.flatten(0, 2).flatten(1), table.rows, weight.flatten(0, 2).flatten(1))
 
-    def _of_level(self, features: list[Tensor], level: Tensor) -> tuple[Tensor, ...]:
-        """Return height, width, scale and first row of each box's level, (B, K) each."""
-        total = 0
-        height = width = start = torch.zeros_like(level)
-        scale = torch.zeros_like(level, dtype=torch.float32)
-        for number, (x, stride) in enumerate(zip(features, self.strides, strict=True)):
-            own = level == number
-            height, width = torch.where(own, x.shape[-2], height), torch.where(own, x.shape[-1], width)
-            scale, start = torch.where(own, 1 / stride, scale), torch.where(own, total, start)
-            total += x.shape[0] * x.shape[-2] * x.shape[-1]
-        return height, width, scale, start
-
     def _adaptive(self, table: Table, boxes: Tensor) -> Tensor:
         """Pool with an adaptive grid of ceil(size / S) points, in float32; return (R * S * S, C) in the maps' dtype."""
         level, bins = levels(boxes, self.strides), self.config.resolution
@@ -130,8 +120,9 @@ class PyramidRoIAlign(nn.Module):
         dtype = table.maps[0].dtype
         if table.rows is None:
             return self._by_kernel(table.maps, boxes.flatten(0, 1), image.flatten(), level.flatten()).to(dtype)
-        height, width, scale, start = (x.flatten() for x in self._of_level(table.maps, level))
-        corners = boxes.flatten(0, 1) * scale[:, None] - (0.5 if self.config.aligned else 0.0)
+        assert table.geometry is not None
+        height, width, stride, start = table.geometry[level.flatten()].unbind(-1)
+        corners = boxes.flatten(0, 1) / stride[:, None] - (0.5 if self.config.aligned else 0.0)
         low, length = corners[:, :2], corners[:, 2:] - corners[:, :2]
         length = length if self.config.aligned else length.clamp(min=1)
         points = grid_points(length, bins)
@@ -165,6 +156,16 @@ class PyramidRoIAlign(nn.Module):
 def _for_kernel(x: Tensor) -> Tensor:
     """Convert a map for torchvision's kernel, which needs contiguous NCHW, to float32."""
     return x.float().contiguous()
+
+
+def _geometry(maps: list[Tensor], strides: tuple[int, ...]) -> Tensor:
+    """Return height, width, stride and first row of each level, made on the device: graphs cannot capture copies."""
+    numbers, start = [], 0
+    for x, stride in zip(maps, strides, strict=True):
+        numbers += [x.shape[-2], x.shape[-1], stride, start]
+        start += x.shape[0] * x.shape[-2] * x.shape[-1]
+    scalars = [torch.scalar_tensor(number, dtype=torch.int64, device=maps[0].device) for number in numbers]
+    return torch.stack(scalars).view(-1, 4)
 
 
 def _rows(maps: list[Tensor], channels: int) -> Tensor:
