@@ -40,6 +40,15 @@ VOTT = {"asset": {"name": "a.jpg"}, "regions": []}
             "gsd:0.3\n1.0 2.0 9.0 2.0 9.0 6.0 1.0 6.0 car 0\n",
             "DOTA's own format is not read;",
         ),
+        (
+            "gt.txt",
+            "0--Parade/a.jpg\n1\n449 330 122 149 0 0 0 0 0 0 \n",
+            "WIDER FACE's own format is not read; convert it",
+        ),
+        ("training/label_2/a.txt", f"Car 0.00 0 -1.58{' 87.01' * 11}\n", "KITTI's own format is not read; convert it"),
+        ("annotations/a.txt", "10,10,5,5,1,4,0,0\n", "VisDrone's own format is not read; convert it to COCO"),
+        ("gt/gt.txt", "1,1,10,10,20,20,1,1,0.86\n", "MOTChallenge's own format is not read; convert it to COCO"),
+        ("gt_a.txt", "37,11,46,11,46,13,37,13,Genaxis Theatre\n", "ICDAR's own format is not read; convert it to COCO"),
         ("task.zip", "", "this is an archive; unpack it, and give its folder"),
     ],
 )

@@ -188,6 +188,43 @@ def test_the_folder_above_a_dataset_is_not_one(tmp_path, write_image, one_line, 
         one_line(caught, f"{folder}: the dataset is in a folder below it; give {inner}")
 
 
+LABEL = "0 0.5 0.5 0.2 0.2\n"
+DIVIDED = {  # where the images and labels of a split are, below the folder of the dataset
+    "xml files beside images": ("{split}", "{split}", ".xml", XML),
+    "xml files in the folders of splits": ("{split}/images", "{split}/annotations", ".xml", XML),
+    "folders of splits for images and xml files": ("images/{split}", "annotations/{split}", ".xml", XML),
+    "labels beside images": ("{split}", "{split}", ".txt", LABEL),
+    "labels and images in the folders of splits": ("{split}/images", "{split}/labels", ".txt", LABEL),
+}
+
+
+@pytest.mark.parametrize("above", ["archive", "archive/v1"])
+@pytest.mark.parametrize("layout", list(DIVIDED))
+def test_splits_below_a_folder_are_not_read_as_one(tmp_path, write_image, one_line, above, layout):
+    images, labels, suffix, text = DIVIDED[layout]
+    inner = tmp_path / above
+    for split in ("train", "valid"):
+        write_image(inner / images.format(split=split) / f"{split}.png", 40, 30)
+        folder = inner / labels.format(split=split)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{split}{suffix}").write_text(text)
+    with pytest.raises(UserError) as caught:
+        load_annotations(tmp_path)
+    one_line(caught, f"{tmp_path}: ", "a folder below it", f"; give {inner}")
+    with pytest.raises(UserError, match="has the splits train, valid"):
+        load_annotations(inner)
+
+
+def test_splits_of_images_alone_are_told_apart_by_their_folder(tmp_path, write_image, one_line):
+    for split in ("train", "valid"):
+        write_image(tmp_path / "images" / split / f"{split}.png", 40, 30)
+        (tmp_path / "images" / split / f"{split}.xml").write_text(XML)
+    with pytest.raises(UserError) as caught:
+        load_annotations(tmp_path)
+    one_line(caught, f"{tmp_path}: a folder below it has several splits", f"; give {tmp_path / 'images'}")
+    assert list(load_annotations(tmp_path / "images", split="train").file_names) == ["train/train.png"]
+
+
 def test_training_splits_of_a_folder_that_names_them(tmp_path):
     for split in ("train", "valid", "test"):
         _texts(tmp_path, {f"{split}/_annotations.coco.json": _coco("a.png")})

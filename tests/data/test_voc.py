@@ -294,6 +294,18 @@ def test_the_folder_above_a_dataset_is_not_one(tmp_path, one_line):
         one_line(caught, f"{above}: the dataset is in a folder below it; give {inner}")
 
 
+def test_images_in_folders_of_splits_are_one_set_if_their_files_are(tmp_path, write_image):
+    for split, name in (("train", "a"), ("valid", "b")):
+        _write(tmp_path, name, _object("cat", "1 2 3 4"))
+        write_image(tmp_path / "images" / split / f"{name}.jpg", 40, 30)
+    annotations = load_voc(tmp_path)
+    assert list(annotations.file_names) == ["train/a.jpg", "valid/b.jpg"]
+    assert any("in folders of splits (train, valid), but all are read as one" in note for note in annotations.notes)
+
+    _split(tmp_path, "train", "a")
+    assert not any("folders of splits" in note for note in load_voc(tmp_path).notes)
+
+
 def test_of_two_images_of_a_name_the_file_says_which(root, write_image):
     write_image(root / "JPEGImages/a.png", 40, 30)
     assert list(load_voc(root, "val").file_names) == ["a.jpg"]

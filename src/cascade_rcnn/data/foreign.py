@@ -13,8 +13,6 @@ _IMAGES = re.compile(rb'"images"\s*:\s*\[')  # of COCO
 _IMPORTED = re.compile(r"([0-9a-f]{8}-).+")
 _FILES, _JSON_FILES = 1000, 20  # in a folder
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
-_DOTA = re.compile(rb"(-?[0-9.]+\s+){8}\S+\s+[0-9]\s*")  # four corners, class, difficult
-_DOTA_LINES = 3  # two of them may be a header
 _TABLES = (".csv", ".jsonl", ".ndjson", ".manifest", ".tfrecord", ".record", ".parquet")
 _EXPORT = "export COCO from it instead"
 # Keys that occur together in the JSON of one tool only; the tool, and how to go on.
@@ -30,6 +28,21 @@ _TOOLS = (
     ((b"schema_ref", b"slots"), "V7 Darwin", _EXPORT),
     ((b"asset", b"regions"), "VoTT", "export Pascal VOC from it instead"),
 )
+_CONVERT = "convert it to COCO, Pascal VOC or YOLO"
+# A line of the text files of one dataset or tool; whose it is, and how to go on.
+_LINES = (
+    (  # four corners, class, difficult
+        re.compile(rb"(-?[0-9.]+\s+){8}(?![-0-9.]+\s)\S+\s+[0-9]\s*"),
+        "DOTA",
+        "convert it to COCO, or to YOLO with ultralytics' `convert_dota_to_yolo_obb`",
+    ),
+    (re.compile(rb"(-?[0-9]+ ){9}-?[0-9]+\s*"), "WIDER FACE", _CONVERT),  # box and six attributes
+    (re.compile(rb"[A-Za-z]\S*( -?[0-9.]+){14,15}\s*"), "KITTI", _CONVERT),  # class, three of view, box, 3D, score
+    (re.compile(rb"(-?[0-9]+,){7}-?[0-9]+,?\s*"), "VisDrone", _CONVERT),  # box, score, class, two attributes
+    (re.compile(rb"[0-9]+,-?[0-9]+(, ?-?[0-9.]+){7,8}\s*"), "MOTChallenge", _CONVERT),  # frame, track, box, four more
+    (re.compile(rb"(-?[0-9]+,){8}.*[^\W0-9].*"), "ICDAR", _CONVERT),  # four corners, the text
+)
+_FIRST_LINES = 3  # two of them may be a header
 
 
 def tool_of(head: bytes) -> str | None:
@@ -42,8 +55,12 @@ def tool_of(head: bytes) -> str | None:
         return None
     for keys, tool, advice in _TOOLS:
         if all(re.search(rb'"%s"\s*:' % key, head) for key in keys):
-            return f"{tool}'s own format is not read; {advice}"
+            return _not_read(tool, advice)
     return None
+
+
+def _not_read(whose: str, advice: str) -> str:
+    return f"{whose}'s own format is not read; {advice}"
 
 
 def imported_name(name: str) -> str:
@@ -87,10 +104,9 @@ def head_of(path: Path) -> bytes:
 def _of_suffix(path: Path) -> str | None:
     if path.suffix.lower() in _ARCHIVES:
         return "this is an archive; unpack it, and give its folder"
-    if path.suffix.lower() == ".txt" and any(map(_DOTA.fullmatch, head_of(path).splitlines()[:_DOTA_LINES])):
-        return (
-            "DOTA's own format is not read; convert it to COCO, or to YOLO with ultralytics' `convert_dota_to_yolo_obb`"
-        )
+    if path.suffix.lower() == ".txt":
+        lines = head_of(path).splitlines()[:_FIRST_LINES]
+        return next((_not_read(whose, how) for form, whose, how in _LINES if any(map(form.fullmatch, lines))), None)
     if path.suffix.lower() in _TABLES:
         return f"{path.suffix} files are not read; export or convert the annotations to COCO, Pascal VOC or YOLO"
     return None

@@ -1,5 +1,6 @@
 """Load annotations in any supported format; formats are recognised here and nowhere else."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -10,12 +11,14 @@ from cascade_rcnn.data.check import BadImages
 from cascade_rcnn.data.coco import load_coco
 from cascade_rcnn.data.coco_folder import coco_files
 from cascade_rcnn.data.foreign import advice_on
-from cascade_rcnn.data.splits import choose, distinct, for_training, rank
-from cascade_rcnn.data.voc import DEPTHS, load_voc, root_of, voc_splits, xml_files
+from cascade_rcnn.data.splits import choose, distinct, for_training, rank, splits_of
+from cascade_rcnn.data.voc import DEPTHS, PARTS, load_voc, root_of, voc_splits, xml_files
 from cascade_rcnn.data.yolo import load_yolo
 from cascade_rcnn.data.yolo_config import find_config, is_yolo_folder, read_config
+from cascade_rcnn.data.yolo_folder import split_folders
 from cascade_rcnn.errors import UserError
 
+_DEEPEST = 3  # levels of folders above a dataset
 _Format: TypeAlias = Literal["coco", "coco folder", "voc", "voc list", "yolo"]
 
 
@@ -126,7 +129,10 @@ def _splits(path: Path) -> list[str]:
 def _recognise(path: Path) -> _Format:
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; check the path of the annotations")
-    if (found := _format(path)) is not None:
+    found = _format(path)
+    if found in ("voc", "yolo") and (inner := _divided_below(path)) and not _has_splits(path, found):
+        raise UserError(f"{path}: a folder below it has several splits, which would be read as one; give {inner}")
+    if found is not None:
         return found
     if path.is_dir():
         folders = (inner for depth in DEPTHS for inner in sorted(path.glob(depth)) if inner.is_dir())
@@ -160,6 +166,33 @@ def _format(path: Path) -> _Format | None:
     elif is_yolo_folder(path):
         return "yolo"
     return None
+
+
+def _has_splits(folder: Path, found: _Format) -> bool:
+    if found == "voc":
+        return bool(voc_splits(folder))
+    return find_config(folder) is not None or list(split_folders(folder).values()) != [folder]
+
+
+def _divided_below(path: Path) -> Path | None:
+    """Return a dataset up to three levels below a folder that is divided into folders of splits; None if none is."""
+    folders = [path] if path.is_dir() else []
+    for _ in range(_DEEPEST):
+        folders = [inner for folder in folders for inner in _subfolders(folder)]
+        for folder in folders:
+            if len(splits_of(inner.name for inner in _subfolders(folder))) > 1:
+                own = folder.parent if folder.name.lower() in PARTS and folder.parent != path else folder
+                if _format(own):
+                    return own
+    return None
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry) for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    except OSError:
+        return []
 
 
 def check_same_categories(train: Annotations, val: Annotations) -> None:

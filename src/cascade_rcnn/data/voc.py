@@ -23,7 +23,7 @@ from cascade_rcnn.data.image_files import is_image, walk
 from cascade_rcnn.data.names import FileIndex, by_end, parts_of
 from cascade_rcnn.data.rotated import rotation_note
 from cascade_rcnn.data.sizes import fill_sizes
-from cascade_rcnn.data.splits import choose, is_split
+from cascade_rcnn.data.splits import choose, is_split, splits_of
 from cascade_rcnn.data.voc_masks import FOLDER, read_outlines
 from cascade_rcnn.data.voc_xml import Record, read_xml
 from cascade_rcnn.errors import UserError
@@ -32,6 +32,7 @@ from cascade_rcnn.text_files import read_lines
 
 _XML_FOLDERS = ("annotations", "annotation", "xmls", "xml")
 _IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img")
+PARTS = (*_XML_FOLDERS, *_IMAGE_FOLDERS)  # folders of a dataset, in lower case
 DEPTHS = ("[!.]*", "[!.]*/[!.]*")  # of a dataset below a given folder: VOC2012 and VOCdevkit/VOC2012
 
 
@@ -188,6 +189,7 @@ def _columns(
     lonely = set(images) - {images_dir / name for name in file_names} if source.is_dir() else set()
     lonely = [path for path in lonely if path.is_relative_to(source)]
     unlabelled = [f"skipped {count(len(lonely), 'image')} without an xml file (first: {min(lonely)})"] if lonely else []
+    merged = [] if split else _merged(file_names)
     sized = [f"no image size in {count(unsized, 'xml file')}; it is read from the image"] if unsized else []
     return assemble(
         source=source,
@@ -202,11 +204,20 @@ def _columns(
         labels=np.array([label[item.name] for _, item in objects], np.int32),
         ignore=np.array([item.difficult for _, item in objects], np.bool_),
         ids=np.arange(1, len(objects) + 1),
-        notes=[*notes, *moved, *sized, *turned, *unlabelled, *skipped],
+        notes=[*notes, *merged, *moved, *sized, *turned, *unlabelled, *skipped],
         segmentations=None
         if outlines is None
         else _outlines(outlines, list(compress(records, kept)), found, sizes[kept]),
     )
+
+
+def _merged(file_names: Sequence[str]) -> list[str]:
+    """Return a note if only the images are divided into splits, not their xml files."""
+    folders = {folder for name in file_names for folder in parts_of(name)[:-1] if is_split(folder)}
+    if len(splits_of(folders)) < 2:
+        return []
+    how = "divide the xml files like the images, or list each split in ImageSets/Main/<split>.txt"
+    return [f"the images are in folders of splits ({', '.join(sorted(folders))}), but all are read as one; {how}"]
 
 
 def _outlines(folder: Path, names: Sequence[str], records: Sequence[Record], sizes: np.ndarray) -> list[bytes]:
