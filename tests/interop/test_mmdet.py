@@ -123,6 +123,38 @@ def test_the_pipeline_of_the_test_data_precedes_the_variable_of_that_name(key):
     assert (config.preprocess.min_size, config.preprocess.max_size) == ((600,), 900)
 
 
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        "type='ResNet', depth=50, style='pytorch'",
+        "type='ResNeXt', depth=101, groups=32, base_width=4, style='pytorch'",
+        "type='RegNet', arch='regnetx_3.2gf', style='pytorch'",
+        "type='Res2Net', depth=101, scales=4, base_width=26, style='pytorch'",
+        "type='ResNeSt', depth=50, stem_channels=64, radix=2, reduction_factor=4, avg_down_stride=True",
+        "type='SwinTransformer', embed_dims=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], window_size=7",
+        "type='mmpretrain.ConvNeXt', arch='tiny', layer_scale_init_value=1.0, gap_before_final_norm=False",
+    ],
+)
+@pytest.mark.parametrize(
+    "inert",
+    [
+        "init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50'), with_cp=False",
+        "init_cfg=[dict(type='Kaiming', layer='Conv2d'), dict(type='Constant', val=1, layer=['BatchNorm2d'])]",
+        "pretrained='open-mmlab://resnet50_v1c', with_cp=True, init_cfg=None",
+    ],
+)
+def test_how_weights_begin_and_activations_are_kept_matters_in_no_part(backbone, inert):
+    text = f"""
+model = dict(
+    type='CascadeRCNN', {inert},
+    backbone=dict({backbone}, {inert}),
+    neck=dict(type='FPN', in_channels=[256, 512, 1024, 2048], out_channels=256, num_outs=5, {inert}),
+    rpn_head=dict(type='RPNHead', in_channels=256, {inert}),
+    roi_head=dict(type='CascadeRoIHead', bbox_head=[dict(type='Shared2FCBBoxHead', {inert})] * 3))
+"""
+    assert parse_config(text, "config.py").notes == []
+
+
 def test_version_1_is_refused_by_its_name():
     text = "model = dict(type='CascadeRCNN', num_stages=3, bbox_roi_extractor=dict(), bbox_head=[dict(num_classes=81)])"
     with pytest.raises(UserError, match=r"config\.py: this is from mmdetection 1\.x"):

@@ -1,5 +1,6 @@
 """Check mmdetection's configs (2.x and 3.x): settings to use, those that need a certain value, and those to ignore."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -132,9 +133,10 @@ _REQUIRED: dict[str, tuple[Any, ...]] = {
     "data_preprocessor.rgb_to_bgr": (False,),
     **{f"{part}.nms_across_levels": (False,) for part in ("train_cfg.rpn", "train_cfg.rpn_proposal", "test_cfg.rpn")},
 }
+_OF_ALL_PARTS = r"(init_cfg|pretrained|with_cp|debug)\b"  # how weights begin and activations are kept
 _INERT = "|".join(
     (
-        r"(\w+\.)*(init_cfg|pretrained|with_cp|debug)\b",
+        rf"(\w+\.)*{_OF_ALL_PARTS}",
         r"roi_head\.(train_cfg|test_cfg)\b|rpn_head\.(train_cfg|test_cfg)\b",  # overridden by the model's
         r"neck\.(in_channels|out_channels|num_outs)$",
         r"(neck|roi_head\.(bbox|mask)_head)\.norm_cfg\.requires_grad$",
@@ -227,7 +229,8 @@ def _check_known(model: dict[str, Any], where: str) -> None:
             known = mmdet_type(str(backbone.get("type", "ResNet"))).known
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
-        known.check(leaves({k: v for k, v in backbone.items() if k != "type"}), where, "model.backbone.")
+        own = {key: value for key, value in backbone.items() if key != "type" and not re.match(_OF_ALL_PARTS, key)}
+        known.check(leaves(own), where, "model.backbone.")
     _KNOWN.check(leaves({name: value for name, value in model.items() if name != "backbone"}, "model"), where)
 
 

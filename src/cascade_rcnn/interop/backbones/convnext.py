@@ -47,7 +47,7 @@ _KNOWN = Known(
         "gap_before_final_norm": (False,),
         "frozen_stages": (0,),
     },
-    inert=r"(arch|depths|dims|layer_scale_init_value|with_cp|init_cfg|pretrained)\b",
+    inert=r"(arch|depths|dims|layer_scale_init_value)\b",
 )
 
 

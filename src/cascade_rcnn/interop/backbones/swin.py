@@ -81,7 +81,7 @@ _MMDET_KNOWN = Known(
         "norm_cfg.type": ("LN",),
         "norm_cfg.requires_grad": (True,),
     },
-    inert=r"(embed_dims?|depths|num_heads|window_size|convert_weights|pretrain_img_size|use_checkpoint|with_cp|init_cfg|pretrained)\b",
+    inert=r"(embed_dims?|depths|num_heads|window_size|convert_weights|pretrain_img_size|use_checkpoint)\b",
 )
 
 
