@@ -119,6 +119,9 @@ MODEL:
   ROI_MASK_HEAD: {NUM_CONV: 4}
   RESNETS: {DEPTH: 101, NUM_GROUPS: 32}
   ROI_BOX_HEAD: {NAME: FastRCNNConvFCHead, NUM_FC: 2, POOLER_RESOLUTION: 7, CLS_AGNOSTIC_BBOX_REG: true}
+DATASETS: {TRAIN: [shapes], OUTPUT_DIR: elsewhere}
+EXPERIMENT_NAME: first
+EARLY_STOPPING: {PATIENCE: 3}
 """)
     assert to_config(CASCADE, read_config(tmp_path / "config.yaml")[0]) == replace(
         to_config(CASCADE, None), categories=CASCADE.categories

@@ -110,9 +110,8 @@ _REQUIRED: dict[str, tuple[Any, ...]] = {
 }
 _INERT = "|".join(
     (
-        r"(SOLVER|DATALOADER|GLOBAL|TEST\.AUG|TEST\.PRECISE_BN|INPUT\.CROP)\.",
-        r"(VERSION|OUTPUT_DIR|SEED|CUDNN_BENCHMARK|VIS_PERIOD|FLOAT32_PRECISION)$",
-        r"DATASETS\.(TEST|PROPOSAL_FILES_|PRECOMPUTED_PROPOSAL_)",
+        r"(?!(MODEL|INPUT|TEST)\.)",  # schedules, data, logs and a project's own: the classes named here do not read them
+        r"(TEST\.AUG|TEST\.PRECISE_BN|INPUT\.CROP)\.",
         r"INPUT\.(MAX_SIZE_TRAIN|RANDOM_FLIP|MASK_FORMAT)$",
         r"TEST\.(EXPECTED_RESULTS|EVAL_PERIOD|KEYPOINT_OKS_SIGMAS)$",
         r"MODEL\.(DEVICE|WEIGHTS|MASK_ON|KEYPOINT_ON)$",
