@@ -110,7 +110,7 @@ _REQUIRED: dict[str, tuple[Any, ...]] = {
 }
 _INERT = "|".join(
     (
-        r"(?!(MODEL|INPUT|TEST)\.)",  # schedules, data, logs and a project's own: the classes named here do not read them
+        r"(?!(MODEL|INPUT|TEST)\.)",  # schedules, data, logs, and settings of a project
         r"(TEST\.AUG|TEST\.PRECISE_BN|INPUT\.CROP)\.",
         r"INPUT\.(MAX_SIZE_TRAIN|RANDOM_FLIP|MASK_FORMAT)$",
         r"TEST\.(EXPECTED_RESULTS|EVAL_PERIOD|KEYPOINT_OKS_SIGMAS)$",
