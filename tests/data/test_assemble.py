@@ -41,6 +41,14 @@ def test_boxes_are_sorted_by_image_and_keep_their_order_within():
     assert annotations.labels.dtype == torch.int32
 
 
+def test_boxes_without_four_numbers_are_counted(make_annotations):
+    nan = float("nan")
+    with pytest.raises(UserError, match=r"a box in 0\.png is \[1, nan, 2, 3\]; give four finite numbers or remove it$"):
+        make_annotations([(30, 40)], [[(1, nan, 2, 3), (1, 2, 3, 4)]])
+    with pytest.raises(UserError, match=r"a box in 0\.png is \[1, nan, 2, 3\]; .* or remove it \(2 of 3 boxes\)$"):
+        make_annotations([(30, 40), (30, 40)], [[(1, nan, 2, 3), (1, 2, 3, 4)], [(nan, nan, 2, 3)]])
+
+
 def test_notes_count_each_problem_and_name_the_first(make_annotations):
     annotations = make_annotations(
         [(30, 40), (30, 40), (30, 40)],

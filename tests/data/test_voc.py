@@ -294,6 +294,18 @@ def test_the_folder_above_a_dataset_is_not_one(tmp_path, one_line):
         one_line(caught, f"{above}: the dataset is in a folder below it; give {inner}")
 
 
+def test_invalid_files_are_counted(tmp_path, one_line):
+    for name, corner in (("a", "NaN"), ("b", "1"), ("c", "left")):
+        _write(tmp_path, name, _object("cat", f"{corner} 2 3 4"))
+    for classes in (None, ["cat"]):
+        with pytest.raises(UserError) as caught:
+            load_voc(tmp_path, classes=classes)
+        one_line(caught, "a.xml: object 0, xmin is 'NaN'; write a number (2 of 3 xml files are invalid)")
+    (tmp_path / "Annotations/c.xml").unlink()
+    with pytest.raises(UserError, match=r"a\.xml: object 0, xmin is 'NaN'; write a number$"):
+        load_voc(tmp_path)
+
+
 def test_images_in_folders_of_splits_are_one_set_if_their_files_are(tmp_path, write_image):
     for split, name in (("train", "a"), ("valid", "b")):
         _write(tmp_path, name, _object("cat", "1 2 3 4"))

@@ -52,9 +52,10 @@ def assemble(
     order = np.argsort(box_images, kind="stable")
     box_images, boxes, labels = box_images[order], boxes[order], labels[order]
     if not (finite := np.isfinite(boxes).all(axis=1)).all():
-        bad = int(np.argmin(finite))
-        name = file_names[box_images[bad]]
-        raise UserError(f"{source}: a box in {name} is {_show(boxes[bad])}; give four finite numbers or remove it")
+        bad, number = int(np.argmin(finite)), len(finite) - int(finite.sum())
+        name, others = file_names[box_images[bad]], f" ({number} of {len(finite)} boxes)" if number > 1 else ""
+        shown = _show(boxes[bad])
+        raise UserError(f"{source}: a box in {name} is {shown}; give four finite numbers or remove it{others}")
     first = np.zeros(len(image_ids) + 1, np.int64)
     np.cumsum(np.bincount(box_images, minlength=len(image_ids)), out=first[1:])
     found = [*map(left_out, unused), *_names_twice(categories)]

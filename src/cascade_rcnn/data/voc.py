@@ -114,10 +114,10 @@ def load_voc(
     else:
         names = list(files)
     if classes is None:
-        records = {name: read_xml(path) for name, path in files.items()}
+        records = _read(files)
         classes = sorted({item.name for record in records.values() for item in record.objects})
     else:
-        records = {name: read_xml(files[name]) for name in names}
+        records = _read({name: files[name] for name in names})
     label = {name: i + 1 for i, name in enumerate(classes)}
     for name in names:
         if unknown := [item.name for item in records[name].objects if item.name not in label]:
@@ -128,6 +128,20 @@ def load_voc(
     outlines = root / FOLDER if masks else None
     records = {name: records[name] for name in names}
     return _columns(source, split or "", images_dir, label, records, notes, bad_images, outlines)
+
+
+def _read(files: Mapping[str, Path]) -> dict[str, Record]:
+    """Read all files. Raises UserError with the first invalid object, and the number of invalid files."""
+    records, errors = {}, []
+    for name, path in files.items():
+        try:
+            records[name] = read_xml(path)
+        except UserError as error:
+            errors.append(str(error))
+    if errors:
+        others = f" ({len(errors)} of {len(files)} xml files are invalid)" if len(errors) > 1 else ""
+        raise UserError(f"{errors[0]}{others}")
+    return records
 
 
 def _listed(path: Path, files: Mapping[str, Path]) -> tuple[list[str], list[str]]:
