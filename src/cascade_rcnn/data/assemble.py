@@ -52,8 +52,8 @@ def assemble(
     order = np.argsort(box_images, kind="stable")
     box_images, boxes, labels = box_images[order], boxes[order], labels[order]
     if not (finite := np.isfinite(boxes).all(axis=1)).all():
-        bad, number = int(np.argmin(finite)), len(finite) - int(finite.sum())
-        name, others = file_names[box_images[bad]], f" ({number} of {len(finite)} boxes)" if number > 1 else ""
+        bad, number = int(np.argmin(finite)), len(boxes) - int(finite.sum())
+        name, others = file_names[box_images[bad]], f" ({number} of {len(boxes)} boxes)" if number > 1 else ""
         shown = _show(boxes[bad])
         raise UserError(f"{source}: a box in {name} is {shown}; give four finite numbers or remove it{others}")
     first = np.zeros(len(image_ids) + 1, np.int64)
