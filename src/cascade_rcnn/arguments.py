@@ -58,13 +58,17 @@ def check_choice(name: str, value: Any, known: Collection[str]) -> None:
         raise UserError(f"{name} is {shown(value)}{nearest(value, list(known))}; give {', '.join(known)}")
 
 
-def as_list(name: str, value: Any) -> list[Any]:
-    """Return the entries of any iterable, none of None. Raises UserError for a string, whose entries are letters."""
+def as_list(name: str, value: Any, example: str = "") -> list[Any]:
+    """Return the entries of any iterable, none of None.
+
+    Raises UserError for anything else, and for a string, whose entries are letters; by default, the list that it names
+    as an example has the value as its entry.
+    """
     if value is None:
         return []
     if isinstance(value, str) or not isinstance(value, Iterable):
-        example = "" if isinstance(value, bool) else f", such as [{shown(value)}]"
-        raise UserError(f"{name} is {shown(value)}; give a list{example}")
+        example = example or ("" if isinstance(value, bool) else f"[{shown(value)}]")
+        raise UserError(f"{name} is {shown(value)}; give a list{example and f', such as {example}'}")
     return list(value)
 
 

@@ -36,7 +36,8 @@ def with_options(detect: Detect, config: ModelConfig, **options: Unpack[PredictO
 
     Raises UserError for an unknown option or value.
     """
-    views, scales, classes = (as_list(name, options.get(name)) for name in ("tta", "tta_scales", "classes"))
+    views, scales = as_list("tta", options.get("tta"), "['flip']"), as_list("tta_scales", options.get("tta_scales"))
+    classes = as_list("classes", options.get("classes"))
     for view in views:
         check_choice("tta", view, ["flip"])
     flip = bool(views)
