@@ -19,7 +19,7 @@ processes.PATIENCE = 0.2
 commands = {commands}
 started = [subprocess.Popen(["/bin/sh", "-c", command]) for command in commands]
 print(*(rank.pid for rank in started), flush=True)
-threading.Thread(target=processes._watch, args=(started,), daemon=True).start()
+threading.Thread(target=processes._watch, args=(started, threading.Event()), daemon=True).start()
 time.sleep({wait})
 """
 
@@ -51,6 +51,26 @@ def alive(process: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+OUTLIVED = """
+import atexit, os, sys, time
+from cascade_rcnn.engine.training import processes
+if "LOCAL_RANK" in os.environ:
+    time.sleep(250)
+atexit.register(time.sleep, 1)  # it takes a while until this process is gone
+sys.modules["__main__"].__file__, sys.argv = "program", ["-c", os.environ["PROGRAM"]]
+processes.start(2, externally=False)
+time.sleep(0.5)
+"""
+
+
+def test_the_first_process_may_end_before_the_others(monkeypatch):
+    """It ends them itself, which is no reason for an error."""
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setenv("PROGRAM", OUTLIVED)
+    done = subprocess.run([sys.executable, "-c", OUTLIVED], capture_output=True, text=True, timeout=200)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_nothing_is_printed_when_all_end_well():

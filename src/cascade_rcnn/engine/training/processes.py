@@ -35,8 +35,10 @@ def start(devices: int, *, externally: bool) -> None:
     os.environ.update(shared)
     environment = os.environ | {_PARENT: str(os.getpid())}
     ranks = [subprocess.Popen(command, env=environment | {"LOCAL_RANK": str(rank)}) for rank in range(1, devices)]
+    ending = threading.Event()
+    threading.Thread(target=_watch, args=(ranks, ending), daemon=True).start()
     atexit.register(_end, ranks)
-    threading.Thread(target=_watch, args=(ranks,), daemon=True).start()
+    atexit.register(ending.set)  # the last to be registered is the first to be called
 
 
 def _this_command() -> list[str]:
@@ -56,12 +58,16 @@ def _free_port() -> int:
         return free.getsockname()[1]
 
 
-def _watch(ranks: Sequence[subprocess.Popen]) -> None:
-    """Stop the run if one of its processes has died: the others would wait for it forever."""
+def _watch(ranks: Sequence[subprocess.Popen], ending: threading.Event) -> None:
+    """Stop the run if one of its processes has died: the others would wait for it forever.
+
+    When the first process is `ending`, it ends those that are still there itself.
+    """
     while not any(code := [rank.poll() for rank in ranks]):
-        if all(value == 0 for value in code):
+        if all(value == 0 for value in code) or ending.wait(0.2):
             return
-        time.sleep(0.2)
+    if ending.is_set():
+        return
     number, died = next((i, value) for i, value in enumerate(code, start=1) if value)
     if died > 0:  # it has reported why, and so will this process if it hits the same error
         time.sleep(PATIENCE)
