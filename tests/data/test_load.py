@@ -215,6 +215,19 @@ def test_splits_below_a_folder_are_not_read_as_one(tmp_path, write_image, one_li
         load_annotations(inner)
 
 
+def test_another_export_beside_a_dataset_is_let_be(tmp_path, write_image):
+    for folder, suffix, text in (("Annotations", ".xml", XML), ("labels", ".txt", LABEL)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"a{suffix}").write_text(text)
+    write_image(tmp_path / "JPEGImages/a.png", 40, 30)
+    for split in ("train", "val"):
+        for suffix, text in ((".xml", XML), (".txt", LABEL)):
+            (tmp_path / f"export/{split}").mkdir(parents=True, exist_ok=True)
+            (tmp_path / f"export/{split}/{split}{suffix}").write_text(text)
+        write_image(tmp_path / f"export/{split}/{split}.png", 40, 30)
+    assert list(load_annotations(tmp_path).file_names) == ["a.png"]
+
+
 def test_splits_of_images_alone_are_told_apart_by_their_folder(tmp_path, write_image, one_line):
     for split in ("train", "valid"):
         write_image(tmp_path / "images" / split / f"{split}.png", 40, 30)

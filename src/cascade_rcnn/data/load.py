@@ -12,7 +12,7 @@ from cascade_rcnn.data.coco import load_coco
 from cascade_rcnn.data.coco_folder import coco_files
 from cascade_rcnn.data.foreign import advice_on
 from cascade_rcnn.data.splits import choose, distinct, for_training, rank, splits_of
-from cascade_rcnn.data.voc import DEPTHS, PARTS, load_voc, root_of, voc_splits, xml_files
+from cascade_rcnn.data.voc import DEPTHS, PARTS, load_voc, root_of, voc_splits, xml_files, xml_folder
 from cascade_rcnn.data.yolo import load_yolo
 from cascade_rcnn.data.yolo_config import find_config, is_yolo_folder, read_config
 from cascade_rcnn.data.yolo_folder import split_folders
@@ -130,7 +130,7 @@ def _recognise(path: Path) -> _Format:
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; check the path of the annotations")
     found = _format(path)
-    if found in ("voc", "yolo") and (inner := _divided_below(path)) and not _has_splits(path, found):
+    if found in ("voc", "yolo") and (inner := _divided_below(path, found)) and _is_undivided(path, found):
         raise UserError(f"{path}: a folder below it has several splits, which would be read as one; give {inner}")
     if found is not None:
         return found
@@ -168,21 +168,22 @@ def _format(path: Path) -> _Format | None:
     return None
 
 
-def _has_splits(folder: Path, found: _Format) -> bool:
+def _is_undivided(folder: Path, found: _Format) -> bool:
+    """Return whether everything below a folder is read as one dataset without splits."""
     if found == "voc":
-        return bool(voc_splits(folder))
-    return find_config(folder) is not None or list(split_folders(folder).values()) != [folder]
+        return xml_folder(folder) == folder and not voc_splits(folder)
+    return find_config(folder) is None and list(split_folders(folder).values()) == [folder]
 
 
-def _divided_below(path: Path) -> Path | None:
-    """Return a dataset up to three levels below a folder that is divided into folders of splits; None if none is."""
+def _divided_below(path: Path, wanted: _Format) -> Path | None:
+    """Return a dataset of this format up to three levels below a folder that is divided into folders of splits."""
     folders = [path] if path.is_dir() else []
     for _ in range(_DEEPEST):
         folders = [inner for folder in folders for inner in _subfolders(folder)]
         for folder in folders:
             if len(splits_of(inner.name for inner in _subfolders(folder))) > 1:
                 own = folder.parent if folder.name.lower() in PARTS and folder.parent != path else folder
-                if _format(own):
+                if _format(own) == wanted:
                     return own
     return None
 

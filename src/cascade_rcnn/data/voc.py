@@ -38,11 +38,11 @@ DEPTHS = ("[!.]*", "[!.]*/[!.]*")  # of a dataset below a given folder: VOC2012 
 
 def xml_files(root: Path) -> dict[str, Path]:
     """Return the annotation files of a VOC folder, or of a folder with xml files beside the images, by name."""
-    folder = _xml_folder(root)
+    folder = xml_folder(root)
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in walk(folder) if _is_xml(path)}
 
 
-def _xml_folder(root: Path) -> Path:
+def xml_folder(root: Path) -> Path:
     """Return Annotations/, or such a folder in another spelling if it has xml files, or else the folder itself."""
     if (root / "Annotations").is_dir():
         return root / "Annotations"
